@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/core/guest_memory.h"
+
+#include <fmt/core.h>
+#include <sys/mman.h>
+
+#include <cassert>
+
+namespace vmm {
+namespace {
+
+constexpr std::uint64_t kPageSize = 4096;
+
+}  // namespace
+
+Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges) {
+  GuestMemory memory{std::vector<Region>()};
+  std::uint64_t previous_end = 0;
+  for (const Range& range : ranges) {
+    assert(range.size > 0 && range.size % kPageSize == 0 && range.start.value % kPageSize == 0);
+    assert(range.start.value >= previous_end);
+    previous_end = range.start.value + range.size;
+
+    // NORESERVE: an over-committed guest is the user's choice; the host's OOM handling decides, as
+    // for any process.
+    void* host = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (host == MAP_FAILED) {
+      return fail_errno(
+          errno, fmt::format("guest memory: cannot map {} MiB (see --mem)", range.size >> 20));
+    }
+    memory.regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
+    ::madvise(host, range.size, MADV_DONTDUMP);  // guest secrets stay out of our core dumps
+  }
+  return memory;
+}
+
+GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
+  if (this != &other) {
+    unmap();
+    regions_ = std::move(other.regions_);
+    other.regions_.clear();
+  }
+  return *this;
+}
+
+GuestMemory::~GuestMemory() {
+  unmap();
+}
+
+void GuestMemory::unmap() {
+  for (const Region& region : regions_) ::munmap(region.host, region.size);
+  regions_.clear();
+}
+
+std::uint64_t GuestMemory::total_size() const {
+  std::uint64_t total = 0;
+  for (const Region& region : regions_) total += region.size;
+  return total;
+}
+
+Result<void> GuestMemory::read(GuestAddress from, std::span<std::byte> to) const {
+  VMM_TRY(std::span<std::byte> bytes, slice(from, to.size()));
+  std::memcpy(to.data(), bytes.data(), to.size());
+  return {};
+}
+
+Result<void> GuestMemory::write(GuestAddress to, std::span<const std::byte> from) const {
+  VMM_TRY(std::span<std::byte> bytes, slice(to, from.size()));
+  std::memcpy(bytes.data(), from.data(), from.size());
+  return {};
+}
+
+Unexpected<Error> GuestMemory::out_of_range(GuestAddress start, std::uint64_t size) {
+  return fail(ErrorKind::kOutOfRange,
+              fmt::format("guest address {:#x}+{:#x} is not in guest memory", start.value, size));
+}
+
+}  // namespace vmm

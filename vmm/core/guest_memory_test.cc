@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/core/guest_memory.h"
+
+#include <limits>
+
+#include "vmm/core/testing/catch.h"
+
+namespace vmm {
+namespace {
+
+GuestMemory two_regions() {
+  const GuestMemory::Range ranges[] = {{GuestAddress(0), 0x2000}, {GuestAddress(0x10000), 0x1000}};
+  return *GuestMemory::create(ranges);
+}
+
+TEST_CASE("GuestMemory: what was written is read back, in every region", "[core]") {
+  GuestMemory memory = two_regions();
+  CHECK(memory.total_size() == 0x3000);
+  REQUIRE(memory.write_object<std::uint32_t>(GuestAddress(0x10ffc), 0xfeedbeef));
+  CHECK(*memory.read_object<std::uint32_t>(GuestAddress(0x10ffc)) == 0xfeedbeef);
+  CHECK(*memory.read_object<std::uint32_t>(GuestAddress(0)) == 0);
+}
+
+TEST_CASE("GuestMemory: a range that leaves its region is refused", "[core]") {
+  GuestMemory memory = two_regions();
+  CHECK(memory.slice(GuestAddress(0), 0x2000));
+  CHECK(!memory.slice(GuestAddress(0), 0x2001));
+  CHECK(!memory.slice(GuestAddress(0x1fff), 2));
+  CHECK(!memory.slice(GuestAddress(0x2000), 1));
+  CHECK(!memory.slice(GuestAddress(0xffff), 2));
+  CHECK(!memory.slice(GuestAddress(0x11000), 1));
+}
+
+TEST_CASE("GuestMemory: a length that overflows the address space is refused", "[core]") {
+  GuestMemory memory = two_regions();
+  const std::uint64_t max = std::numeric_limits<std::uint64_t>::max();
+  CHECK(!memory.slice(GuestAddress(0x1000), max));
+  CHECK(!memory.slice(GuestAddress(max), 2));
+  CHECK(memory.find(GuestAddress(max), max) == nullptr);
+}
+
+}  // namespace
+}  // namespace vmm

@@ -102,7 +102,8 @@ void EventLoop::run() {
 
 void EventLoop::turn(bool may_block) {
   // Whoever drives the loop must see what the ready ones did before it waits for anything else.
-  bool progressed = run_posted() | run_ready();
+  bool progressed = run_posted();
+  progressed = run_ready() || progressed;
   run_turn_hooks();
   bool block = may_block && !progressed && ready_.empty();
   if (block) arm_wake();  // so that post() and stop() end the wait

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 
 
 def root():
@@ -53,14 +54,15 @@ def lock(name):
 def entry(name, key, make):
     """The path of the directory `name-key`, made by make(empty directory) where it is not there yet.
 
+    Making one drops those of the same name that nobody used for two weeks.
     """
     path = os.path.join(root(), f"{name}-{key}")
-    if os.path.isdir(path):
+    if _used(path):
         return path
     with lock(name):
-        if os.path.isdir(path):
+        if _used(path):
             return path
-        _drop_unfinished(name)
+        _drop_old(name)
         scratch = tempfile.mkdtemp(prefix=f".{name}.new.", dir=root())
         try:
             os.chmod(scratch, 0o755)
@@ -71,8 +73,22 @@ def entry(name, key, make):
     return path
 
 
-def _drop_unfinished(name):
-    """Removes what a killed maker left behind; the caller holds the lock of the name."""
-    for leftover in os.listdir(root()):
-        if leftover.startswith(f".{name}.new."):
-            shutil.rmtree(os.path.join(root(), leftover), ignore_errors=True)
+def _used(path):
+    """Whether the entry is there; notes that it was used."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        pass  # another user's cache: good for reading
+    return True
+
+
+def _drop_old(name):
+    """Removes what a killed maker left behind and entries long unused; the caller holds the name's lock."""
+    for other in os.listdir(root()):
+        path = os.path.join(root(), other)
+        key = other.removeprefix(f"{name}-")
+        is_entry = key != other and len(key) == 12 and "-" not in key
+        if other.startswith(f".{name}.new.") or (is_entry and time.time() - os.stat(path).st_mtime > 14 * 86400):
+            shutil.rmtree(path, ignore_errors=True)

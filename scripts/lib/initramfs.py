@@ -11,6 +11,11 @@ import subprocess
 from log import Failure
 
 
+# Busybox's commands that the init scripts may use.
+APPLETS = ("sh cat cp ls mkdir mount umount insmod switch_root findfs basename dirname grep "
+           "sleep usleep poweroff reboot").split()
+
+
 class Cpio:
     """Builds an archive in memory. Owners, times and order do not depend on the machine."""
 
@@ -117,7 +122,8 @@ def base(modules, init, busybox):
     cpio.device("dev/console", 5, 1)
     cpio.device("dev/null", 1, 3)
     cpio.file("bin/busybox", busybox, 0o755)
-    cpio.symlink("bin/sh", "busybox")
+    for name in APPLETS:
+        cpio.symlink(f"bin/{name}", "busybox")
     for name, body in modules:
         cpio.file(f"modules/{name}", body)
     cpio.file("modules/order", "".join(f"{name}\n" for name, _ in modules).encode())

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/legacy/cmos_rtc.h"
+
+namespace vmm::legacy {
+namespace {
+
+enum Register : std::uint8_t {
+  kSeconds = 0x00,
+  kMinutes = 0x02,
+  kHours = 0x04,
+  kDayOfWeek = 0x06,
+  kDayOfMonth = 0x07,
+  kMonth = 0x08,
+  kYear = 0x09,
+  kStatusA = 0x0a,
+  kStatusB = 0x0b,
+  kStatusC = 0x0c,
+  kStatusD = 0x0d,
+};
+
+constexpr std::uint8_t kUpdateInProgress = 0x80;  // status A
+constexpr std::uint8_t kDividerAndRate = 0x26;    // status A: 32.768 kHz, 1024 Hz
+constexpr std::uint8_t kBinary = 0x04;            // status B: DM
+constexpr std::uint8_t kMode24Hours = 0x02;       // status B
+constexpr std::uint8_t kTimeValid = 0x80;         // status D: VRT
+
+}  // namespace
+
+CmosRtc::CmosRtc(std::function<std::time_t()> now) : now_(std::move(now)) {
+  memory_[kStatusA] = kDividerAndRate;
+  memory_[kStatusB] = kMode24Hours;
+  memory_[kStatusD] = kTimeValid;
+}
+
+void CmosRtc::read(std::uint64_t offset, std::span<std::byte> data) {
+  std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    bool is_data = offset + i == 1;
+    data[i] = std::byte{is_data ? read_register(index_) : std::uint8_t{0xff}};
+  }
+}
+
+void CmosRtc::write(std::uint64_t offset, std::span<const std::byte> data) {
+  std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    auto value = std::to_integer<std::uint8_t>(data[i]);
+    if (offset + i == 0) {
+      index_ = value & 0x7f;  // bit 7 masks NMIs
+    } else if (index_ == kStatusA) {
+      memory_[index_] = value & static_cast<std::uint8_t>(~kUpdateInProgress);
+    } else if (index_ == kStatusB) {
+      memory_[index_] = value | kMode24Hours;
+    } else if (index_ != kStatusC && index_ != kStatusD) {
+      memory_[index_] = value;
+    }
+  }
+}
+
+std::uint8_t CmosRtc::encode(int value) const {
+  bool binary = (memory_[kStatusB] & kBinary) != 0;
+  return static_cast<std::uint8_t>(binary ? value : value / 10 * 16 + value % 10);
+}
+
+std::uint8_t CmosRtc::read_register(std::uint8_t index) const {
+  std::time_t now = now_();
+  std::tm utc;
+  ::gmtime_r(&now, &utc);
+  switch (index) {
+    case kSeconds:
+      return encode(utc.tm_sec);
+    case kMinutes:
+      return encode(utc.tm_min);
+    case kHours:
+      return encode(utc.tm_hour);
+    case kDayOfWeek:
+      return encode(utc.tm_wday + 1);
+    case kDayOfMonth:
+      return encode(utc.tm_mday);
+    case kMonth:
+      return encode(utc.tm_mon + 1);
+    case kYear:
+      return encode(utc.tm_year % 100);
+    case kCenturyRegister:
+      return encode((utc.tm_year + 1900) / 100);
+    case kStatusC:
+      return 0;  // no interrupt happened
+    default:
+      return memory_[index];
+  }
+}
+
+}  // namespace vmm::legacy

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/virtio/blk.h"
+
+#include <fmt/core.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cassert>
+#include <cstring>
+
+#include "vmm/core/byte_order.h"
+
+namespace vmm::virtio {
+namespace {
+
+// virtio 1.2, 5.2.4.
+struct Config {
+  Le64 capacity;  // sectors
+  Le32 size_max;
+  Le32 seg_max;
+  Le16 cylinders;
+  std::uint8_t heads;
+  std::uint8_t sectors;
+  Le32 block_size;  // bytes
+  std::uint8_t physical_block_exponent;
+  std::uint8_t alignment_offset;
+  Le16 min_io_size;  // blocks
+  Le32 opt_io_size;  // blocks
+  std::uint8_t write_back;
+  std::uint8_t unused0;
+  Le16 nr_queues;
+  Le32 max_discard_sectors;
+  Le32 max_discard_ranges;
+  Le32 discard_alignment;  // sectors
+  Le32 max_write_zeroes_sectors;
+  Le32 max_write_zeroes_ranges;
+  std::uint8_t write_zeroes_may_unmap;
+  std::uint8_t unused1[3];
+};
+static_assert(sizeof(Config) == 60);
+constexpr std::uint64_t kWriteBackOffset = offsetof(Config, write_back);
+
+// Every guest file system works in pages, so that is what the host writes in.
+constexpr std::uint8_t kPhysicalBlockExponent = 3;
+constexpr std::uint16_t kNrOverheadBuffers = 2;  // header and status
+
+std::uint64_t offered(const disk::Disk& disk, const BlkOptions& options) {
+  std::uint64_t features = kBlkSegMax | kBlkBlockSize | kBlkTopology | kBlkFlush;
+  if (options.nr_queues > 1) features |= kBlkMultiQueue;
+  if (disk.read_only()) return features | kBlkReadOnly;
+  return features | kBlkConfigWce | kBlkDiscard | kBlkWriteZeroes;
+}
+
+}  // namespace
+
+// One virtqueue and what belongs to it while the device is active.
+class Blk::Queue final : public EventLoop::TurnHook {
+ public:
+  Queue(const ActiveQueue& active, std::unique_ptr<Virtqueue> virtqueue)
+      : index(active.index),
+        kick_fd(active.kick_fd),
+        interrupt(*active.interrupt),
+        ring(std::move(virtqueue)) {}
+
+  void on_turn_end() override {
+    if (ring->needs_interrupt()) interrupt.signal();
+  }
+
+  const std::uint16_t index;
+  const int kick_fd;
+  Interrupt& interrupt;
+  const std::unique_ptr<Virtqueue> ring;
+};
+
+Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory)
+    : options_(std::move(options)),
+      disk_(disk),
+      loop_(loop),
+      memory_(memory),
+      features_(offered(disk, options_)),
+      size_(disk.size() / kSectorSize * kSectorSize),
+      gate_(loop) {
+  assert(options_.nr_queues > 0 && std::has_single_bit(options_.queue_size));
+  assert(options_.queue_size >= 4 && options_.queue_size <= Virtqueue::kMaxSize);
+}
+
+Blk::~Blk() {
+  assert(queues_.empty() && "the transport must be stopped first");
+}
+
+void Blk::read_config(std::uint64_t offset, std::span<std::byte> data) const {
+  std::uint32_t cluster_sectors =
+      std::max<std::uint32_t>(disk_.optimal_io_size() / kSectorSize, 1u << kPhysicalBlockExponent);
+  Config config{};
+  config.capacity = size_ / kSectorSize;
+  config.seg_max = options_.queue_size - kNrOverheadBuffers;
+  config.block_size = kSectorSize;
+  config.physical_block_exponent = kPhysicalBlockExponent;
+  config.min_io_size = 1u << kPhysicalBlockExponent;
+  config.opt_io_size = cluster_sectors;
+  config.write_back = write_back_.load(std::memory_order_relaxed) ? 1 : 0;
+  config.nr_queues = options_.nr_queues;
+  if ((features_ & kBlkDiscard) != 0) {
+    config.max_discard_sectors = kBlkMaxRangeSectors;
+    config.max_discard_ranges = kBlkMaxRanges;
+    config.discard_alignment = cluster_sectors;
+    config.max_write_zeroes_sectors = kBlkMaxRangeSectors;
+    config.max_write_zeroes_ranges = kBlkMaxRanges;
+    config.write_zeroes_may_unmap = 1;
+  }
+  const auto image = std::as_bytes(std::span(&config, 1));
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    data[i] = offset + i < image.size() ? image[offset + i] : std::byte{0};
+  }
+}
+
+void Blk::write_config(std::uint64_t offset, std::span<const std::byte> data) {
+  if (offset != kWriteBackOffset || data.size() != 1 || !write_back_settable_) return;
+  write_back_.store(data[0] != std::byte{0}, std::memory_order_relaxed);
+}
+
+// Without FLUSH a driver has no way to ask for stability: every write must bring it
+// (virtio 1.2, 5.2.5.2 and 5.2.6.2).
+void Blk::set_driver_features(std::uint64_t features) {
+  write_back_settable_ = (features & kBlkConfigWce) != 0;
+  write_back_.store((features & kBlkFlush) != 0, std::memory_order_relaxed);
+}
+
+void Blk::activate(Activation activation) {
+  loop_.post([this, activation = std::move(activation)] { start(activation); });
+}
+
+void Blk::reset(std::function<void()> done) {
+  loop_.post([this, done = std::move(done)] { finish(done); });
+}
+
+void Blk::start(const Activation& activation) {
+  assert(queues_.empty());
+  transport_ = activation.transport;
+  limits_ = {.nr_sectors = size_ / kSectorSize,
+             .read_only = disk_.read_only(),
+             .features = activation.features};
+  for (const ActiveQueue& active : activation.queues) {
+    Result<std::unique_ptr<Virtqueue>> ring =
+        Virtqueue::create(memory_, active.layout, activation.features);
+    if (!ring) {
+      driver_warnings_.warn("{}: queue {}: {}; the guest must reset the disk", options_.name,
+                            active.index, ring.error().message());
+      transport_->needs_reset();
+      return;
+    }
+    queues_.push_back(std::make_unique<Queue>(active, *std::move(ring)));
+  }
+  for (const std::unique_ptr<Queue>& queue : queues_) spawn(gate_, serve_queue(*queue));
+}
+
+// Ends serve_queue by a kick of our own, and waits for the chains that are being served.
+internal::Detached Blk::finish(std::function<void()> done) {
+  stopping_ = true;
+  for (const std::unique_ptr<Queue>& queue : queues_) ::eventfd_write(queue->kick_fd, 1);
+  co_await gate_.close();
+  queues_.clear();
+  gate_.reopen();
+  stopping_ = false;
+  done();  // from here on *this may be gone
+}
+
+Task<void> Blk::serve_queue(Queue& queue) {
+  Virtqueue& ring = *queue.ring;
+  // A driver that never stops adding must not keep completions and other queues from their turn.
+  std::uint16_t budget = ring.size();
+  while (!stopping_) {
+    Result<std::optional<Chain>> popped = ring.pop();
+    if (!popped) {
+      broken(queue, popped.error());
+      co_return;
+    }
+    if (popped->has_value()) {
+      spawn(gate_, serve_chain(queue, **std::move(popped)));
+      if (--budget > 0) continue;
+      budget = ring.size();
+      co_await loop_.yield();
+      continue;
+    }
+    if (!ring.enable_kicks()) continue;
+    std::int64_t count = co_await loop_.next_event(queue.kick_fd);
+    if (count < 0) {
+      broken(queue, Error::from_errno(static_cast<int>(-count), "waiting for kicks"));
+      co_return;
+    }
+    ring.disable_kicks();
+    budget = ring.size();
+  }
+}
+
+void Blk::broken(const Queue& queue, const Error& error) {
+  driver_warnings_.warn("{}: queue {}: {}; the guest must reset the disk", options_.name,
+                        queue.index, error.message());
+  transport_->needs_reset();
+}
+
+// The only place that answers a request.
+Task<void> Blk::serve_chain(Queue& queue, Chain chain) {
+  BlkRequest request = BlkRequest::parse(chain.readable(), chain.writable(), limits_);
+  if (request.status == nullptr) {
+    chain.complete(0);
+    broken(queue, Error(ErrorKind::kInvalid, "a request without room for its status"));
+    co_return;
+  }
+  BlkStatus answer = request.verdict;
+  if (answer == BlkStatus::kOk) answer = co_await execute(request);
+  *request.status = static_cast<std::byte>(answer);
+  chain.complete(request.nr_written(answer));
+  loop_.call_at_turn_end(queue);
+}
+
+Task<BlkStatus> Blk::execute(const BlkRequest& request) {
+  switch (request.type) {
+    case BlkType::kIn: {
+      if (request.length == 0) co_return BlkStatus::kOk;
+      Result<void> done = co_await disk_.readv(request.offset, request.data);
+      co_return judge(done, "read", request.offset, request.length);
+    }
+    case BlkType::kOut: {
+      if (request.length == 0) co_return BlkStatus::kOk;
+      Result<void> done = co_await disk_.writev(request.offset, request.data);
+      if (done && !write_back_.load(std::memory_order_relaxed)) done = co_await disk_.flush();
+      co_return judge(done, "write", request.offset, request.length);
+    }
+    case BlkType::kFlush: {
+      Result<void> done = co_await disk_.flush();
+      co_return judge(done, "flush", 0, 0);
+    }
+    case BlkType::kGetId:
+      co_return get_id(request);
+    case BlkType::kDiscard:
+    case BlkType::kWriteZeroes:
+      co_return co_await execute_ranges(request);
+  }
+  co_return BlkStatus::kUnsupported;
+}
+
+Task<BlkStatus> Blk::execute_ranges(const BlkRequest& request) {
+  for (std::size_t i = 0; i < request.nr_ranges(); ++i) {
+    BlkRange range = request.range(i, limits_);
+    if (range.verdict != BlkStatus::kOk) co_return range.verdict;
+    if (range.length == 0) continue;
+    BlkStatus status;
+    if (request.type == BlkType::kDiscard) {
+      Result<void> done = co_await disk_.discard(range.offset, range.length);
+      status = judge(done, "discard", range.offset, range.length);
+    } else {
+      auto mode = range.unmap ? disk::ZeroMode::kMayUnmap : disk::ZeroMode::kKeepAllocated;
+      Result<void> done = co_await disk_.write_zeroes(range.offset, range.length, mode);
+      status = judge(done, "write zeroes", range.offset, range.length);
+    }
+    if (status != BlkStatus::kOk) co_return status;
+  }
+  if (write_back_.load(std::memory_order_relaxed)) co_return BlkStatus::kOk;
+  Result<void> flushed = co_await disk_.flush();
+  co_return judge(flushed, "flush", 0, 0);
+}
+
+BlkStatus Blk::get_id(const BlkRequest& request) const {
+  std::array<std::byte, kBlkIdSize> id{};  // padded with zeros
+  std::memcpy(id.data(), options_.id.data(), std::min(options_.id.size(), id.size()));
+  std::size_t length = std::min<std::uint64_t>(request.length, id.size());
+  copy_to_iovec(std::span(id).first(length), request.data, 0);
+  return BlkStatus::kOk;
+}
+
+BlkStatus Blk::judge(const Result<void>& result, const char* what, std::uint64_t offset,
+                     std::uint64_t length) {
+  if (result) return BlkStatus::kOk;
+  disk_warnings_.warn("{}: {} of {} bytes at {:#x} failed: {}", options_.name, what, length, offset,
+                      result.error().message());
+  return BlkStatus::kIoError;
+}
+
+}  // namespace vmm::virtio

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of `vmm run` with a Linux guest whose console is watched line by line."""
+
+import os
+import queue
+import subprocess
+import threading
+import time
+
+
+class GuestError(Exception):
+    """The guest or the VMM did not do what the scenario needs; the text says what."""
+
+
+class Guest:
+    """A running vmm. Use as a context manager: leaving it kills what still runs."""
+
+    # The guest's kernel says this last, whatever its log level, before it asks the machine for power off or reset.
+    FAREWELL = ("reboot: Power down", "reboot: Restarting system", "reboot: machine restart")
+
+    def __init__(self, command, limit):
+        self.command = command
+        self.lines = []
+        self.farewell_at = None
+        self.ended_at = None
+        self._deadline = time.monotonic() + limit
+        self._limit = limit
+        self._queue = queue.Queue()
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                         stderr=subprocess.STDOUT)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    def _read(self):
+        for raw in self._process.stdout:
+            self._queue.put((time.monotonic(), raw.decode(errors="replace").rstrip("\r\n")))
+        self._process.wait()
+        self._queue.put((time.monotonic(), None))
+
+    def next_line(self):
+        """The next line of the console, or None once vmm has ended."""
+        if self.ended_at is not None:
+            return None
+        try:
+            when, line = self._queue.get(timeout=max(0.0, self._deadline - time.monotonic()))
+        except queue.Empty:
+            raise GuestError(f"nothing more happened within {self._limit} s") from None
+        if line is None:
+            self.ended_at = when
+            return None
+        self.lines.append(line)
+        if any(text in line for text in self.FAREWELL):
+            self.farewell_at = when
+        return line
+
+    def wait_for(self, text):
+        """Waits for a line that contains text, and returns it."""
+        while (line := self.next_line()) is not None:
+            if text in line:
+                return line
+        raise GuestError(f"vmm ended with status {self.status()} before the guest said '{text}'")
+
+    def wait(self):
+        """Waits until vmm ends; returns its exit status."""
+        while self.next_line() is not None:
+            pass
+        return self.status()
+
+    def kill(self):
+        """SIGKILL, as an operator's mistake or the kernel's out-of-memory killer would."""
+        self._process.kill()
+        return self.wait()
+
+    def status(self):
+        return self._process.wait()
+
+    def find(self, text):
+        """The first line seen that contains text; an error without one."""
+        for line in self.lines:
+            if text in line:
+                return line
+        raise GuestError(f"the guest never said '{text}'")
+
+
+def launcher(vmm, kernel, initrd, memory_mib=512, limit=150):
+    """Returns start(disks, command, cpus=1, end='poweroff') -> Guest."""
+    def start(disks, command, cpus=1, end="poweroff"):
+        parameters = f'root=/dev/vda1 quiet loglevel=3 panic=-1 vmm.end={end} vmm.cmd="{command}"'
+        argv = [vmm, "run", "--kernel", kernel, "--initrd", initrd, "--params", parameters,
+                "--mem", str(memory_mib), "--cpus", str(cpus)]
+        for disk in disks:
+            argv += ["--disk", disk]
+        return Guest(argv, limit)
+    assert os.access(vmm, os.X_OK), vmm
+    return start

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Boots stock Debian guests with vmm and looks at what they leave on their disks with other tools.
+
+Runs where /dev/kvm runs real guests; guest-tests/linux/run finds the place. All scenarios share one run
+because a start of the lab costs more than most of them. Output: TAP.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+
+# pylint: disable=wrong-import-position
+from guest import GuestError, launcher
+from tap import Tap
+
+REBOOT_STATUS = 3  # vmm's exit status when the guest asked for a reset
+PARTITION_OFFSET = 1 << 20
+
+
+def tool(*command):
+    """Runs a tool; returns (status, its output)."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
+    return done.returncode, done.stdout
+
+
+def require(good, text):
+    if not good:
+        raise GuestError(text)
+
+
+def sum_of(path, size=None):
+    state = hashlib.sha256()
+    with open(path, "rb") as file:
+        state.update(file.read() if size is None else file.read(size))
+    return state.hexdigest()
+
+
+class Scenarios:
+    def __init__(self, arguments):
+        self.tap = Tap()
+        self.start = launcher(arguments.vmm, arguments.kernel, arguments.initrd)
+        self.pristine = arguments.disk
+        self.directory = arguments.directory
+        self.random = random.Random(arguments.seed)
+        self.tap.remark(f"seed {arguments.seed}")
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def fresh_disk(self, name):
+        status, output = tool("cp", "--sparse=always", "--no-preserve=mode", self.pristine, self.path(name))
+        require(status == 0, output)
+        return self.path(name)
+
+    def check_image(self, name, image, allowed):
+        """qemu-img's own judgement: 0 clean, 2 corrupt, 3 leaks only."""
+        status, output = tool("qemu-img", "check", image)
+        self.tap.point(status in allowed, name, f"qemu-img check: status {status}", output)
+
+    def run_to_poweroff(self, name, guest, cpus):
+        """Steps that every ordinary run has; returns whether the guest did its work."""
+        with self.tap.step(f"{name}: all {cpus} vCPUs come up and the guest's work succeeds", lambda: guest.lines):
+            line = guest.wait_for("cpus: ")
+            require(f"cpus: {cpus} online" in line, line)
+            line = guest.wait_for("guest: ended with status")
+            require(line.endswith("status 0"), line)
+        with self.tap.step(f"{name}: poweroff ends vmm with status 0 within 2 s", lambda: guest.lines):
+            status = guest.wait()
+            require(guest.farewell_at is not None, f"vmm ended with status {status} before the guest powered off")
+            require(status == 0, f"status {status}")
+            lag = guest.ended_at - guest.farewell_at
+            require(lag < 2, f"vmm ended {lag:.1f} s after the guest's power off")
+
+    def write_and_verify(self):
+        """A file written by a 1-vCPU guest is there for other tools and for a 4-vCPU guest."""
+        disk = self.fresh_disk("file.qcow2")
+        written = None
+        with self.start([f"{disk},format=qcow2"], "cpus && write-file a 8", cpus=1) as guest:
+            self.run_to_poweroff("1 vCPU, writes a file", guest, 1)
+            with self.tap.step("the guest says the checksum of the file", lambda: guest.lines):
+                written = re.search(r"write-file: ([0-9a-f]{64})", guest.find("write-file: ")).group(1)
+        self.check_image("qemu-img check finds nothing after the write", disk, (0,))
+        with self.tap.step("the file can be read with qemu-img and debugfs"):
+            raw = self.path("file.raw")
+            status, output = tool("qemu-img", "convert", "-f", "qcow2", "-O", "raw", disk, raw)
+            require(status == 0, output)
+            status, output = tool("debugfs", "-R", f"dump /data/a {self.path('a')}",
+                                  f"{raw}?offset={PARTITION_OFFSET}")
+            require(status == 0 and os.path.exists(self.path("a")), output)
+            os.unlink(raw)
+            require(sum_of(self.path("a")) == written, "the file differs from what the guest wrote")
+
+        raw_disk, read_only = self.path("b.raw"), self.path("c.raw")
+        with open(raw_disk, "wb") as file:
+            file.truncate(16 << 20)
+        with open(read_only, "wb") as file:
+            file.write(self.random.randbytes(1 << 20))
+        read_only_sum = sum_of(read_only)
+        with self.start([f"{disk},format=qcow2", f"{raw_disk},format=raw", f"{read_only},ro,format=raw"],
+                        "cpus && verify-file a && disks a", cpus=4) as guest:
+            self.run_to_poweroff("4 vCPUs, three disks", guest, 4)
+            with self.tap.step("a second boot finds the file whole", lambda: guest.lines):
+                require(written and written in guest.find("verify-file: "), "another checksum")
+            with self.tap.step("a read-only disk is read and not written", lambda: guest.lines):
+                require(read_only_sum in guest.find("disks: vdc reads"), "the guest read something else")
+                require(sum_of(read_only) == read_only_sum, "the read-only file changed")
+        with self.tap.step("a raw disk has what the guest wrote to it"):
+            require(sum_of(raw_disk, 8 << 20) == written, "the raw file differs")
+        self.check_image("qemu-img check finds nothing after the second boot", disk, (0,))
+
+    def reboot(self):
+        disk = self.fresh_disk("reboot.qcow2")
+        with self.start([f"{disk},format=qcow2"], "true", end="reboot") as guest:
+            with self.tap.step("reboot ends vmm with a status of its own", lambda: guest.lines):
+                status = guest.wait()
+                require(guest.farewell_at is not None, f"vmm ended with status {status} before the guest's reboot")
+                require(status == REBOOT_STATUS, f"status {status}, not {REBOOT_STATUS}")
+
+    def kill_while_writing(self, kills):
+        """SIGKILL during writes, several times over on one image: clean but for leaks, and all that was synced is there."""
+        disk = self.fresh_disk("kill.qcow2")
+        synced = []
+        for number in range(1, kills + 1):
+            expected = " ".join(f"{name} {digest}" for name, digest in synced)
+            last = number == kills
+            work = f"verify-rounds {expected} && " if synced else ""
+            with self.start([f"{disk},format=qcow2"], work + ("echo all there" if last else "write-forever")) as guest:
+                if synced:
+                    with self.tap.step(f"kill -9, boot {number}: what was synced is there", lambda: guest.lines):
+                        for name, _ in synced:
+                            guest.wait_for(f"verify-rounds: {name} is good")
+                if last:
+                    with self.tap.step("kill -9: the guest powers off as ever", lambda: guest.lines):
+                        require(guest.wait() == 0, f"status {guest.status()}")
+                else:
+                    with self.tap.step(f"kill -9, boot {number}: vmm is killed while the guest writes", lambda: guest.lines):
+                        guest.wait_for(f"write-forever: round {self.random.randint(3, 9)} ")
+                        time.sleep(self.random.random())
+                        require(guest.kill() == -9, f"status {guest.status()}")
+                    rounds = [match.groups() for match in map(
+                        re.compile(r"write-forever: round \d+ (file-\d) ([0-9a-f]{64})$").search, guest.lines) if match]
+                    synced = rounds[-3:]
+            self.check_image(f"kill -9, boot {number}: qemu-img check finds no corruption", disk, (0, 3))
+
+    def run(self, boots, only):
+        scenarios = {"file": self.write_and_verify, "reboot": self.reboot,
+                     "kill": lambda: self.kill_while_writing(boots)}
+        for name in only or scenarios:
+            scenarios[name]()
+        return self.tap.finish()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vmm", required=True)
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--initrd", required=True)
+    parser.add_argument("--disk", required=True, help="a pristine guest image, which is only copied")
+    parser.add_argument("--directory", required=True, help="for the disks of the guests; on tmpfs or a disk")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--boots", type=int, default=3, help="boots of the kill -9 scenario (default 3: two kills)")
+    parser.add_argument("--only", action="append", choices=("file", "reboot", "kill"), help="run only this scenario")
+    arguments = parser.parse_args()
+    os.makedirs(arguments.directory, exist_ok=True)
+    return Scenarios(arguments).run(arguments.boots, arguments.only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -122,6 +122,10 @@ class EventLoop {
     return task.take();
   }
 
+  // Sets up what carries out operations now instead of at the first one: for a thread that may not
+  // do that later. Gives whether it is io_uring.
+  bool open_backend() { return backend().kind() == IoBackend::Kind::kRing; }
+
   std::size_t nr_in_flight() const { return nr_in_flight_; }
   // "io_uring" or "thread pool"; "none" before the first operation.
   const char* backend_name() const { return backend_ ? backend_->name() : "none"; }

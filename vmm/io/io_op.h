@@ -66,6 +66,8 @@ class IoBackend {
   // are to `done`. `wait` with nothing in flight must not be asked for.
   virtual void turn(bool wait, IoOpList& done) = 0;
   virtual const char* name() const = 0;
+  enum class Kind { kRing, kThreads };
+  virtual Kind kind() const = 0;
 };
 
 }  // namespace vmm

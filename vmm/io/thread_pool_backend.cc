@@ -91,6 +91,7 @@ class ThreadPoolBackend : public IoBackend {
   }
 
   const char* name() const override { return "thread pool"; }
+  Kind kind() const override { return Kind::kThreads; }
 
  private:
   void collect_events(IoOpList& done) {

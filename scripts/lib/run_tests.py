@@ -3,7 +3,7 @@
 """Builds and runs the test suites that meson knows, counts test cases, prints the sum as the last line.
 
 Each suite runs in the build that finds most with it: unit and image under ASan and UBSan, threads under
-TSan, guest in the release build (the one that users run). Only what a suite needs is built there.
+TSan, sandbox and guest in the release build (the one that users run). Only what a suite needs is built there.
 """
 
 import concurrent.futures
@@ -34,7 +34,7 @@ class Build:
 BUILDS = (
     Build("build-asan", ("-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1"), ("unit", "image"), 4),
     Build("build-tsan", ("-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1"), ("threads",), 4),
-    Build("build", (), ("guest",)),
+    Build("build", (), ("sandbox", "guest")),
 )
 
 ENVIRONMENT = {

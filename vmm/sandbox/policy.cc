@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/sandbox/policy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "vmm/sandbox/own_pid.h"
+
+namespace vmm::sandbox {
+namespace {
+
+// The kernel looks at 32 bits of an int argument, whatever the upper half holds.
+scmp_arg_cmp int_is(unsigned argument, std::uint64_t value) {
+  return SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, 0xffffffffu, value);
+}
+scmp_arg_cmp bits_clear(unsigned argument, std::uint64_t bits) {
+  return SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, bits, 0);
+}
+scmp_arg_cmp bits_set(unsigned argument, std::uint64_t bits) {
+  return SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, bits, bits);
+}
+
+Rule ioctl_of(std::uint64_t request) {
+  return {"ioctl", {int_is(1, request)}};
+}
+Rule fcntl_of(std::uint64_t command) {
+  return {"fcntl", {int_is(1, command)}};
+}
+
+using Rules = std::vector<Rule>;
+
+Rules operator+(Rules left, const Rules& right) {
+  left.insert(left.end(), right.begin(), right.end());
+  return left;
+}
+
+// What the C and C++ run-time libraries need on any thread: memory, locks, its end.
+Rules run_time_library() {
+  return {
+      {"futex"},
+      {"sched_yield"},
+      {"sched_getaffinity"},  // malloc, before it makes another arena
+      {"clock_gettime"},      // where the vDSO cannot answer
+      {"clock_nanosleep"},
+      {"getpid"},
+      {"gettid"},
+      {"getrandom"},
+      {"restart_syscall"},
+      {"rt_sigreturn"},
+      {"rt_sigprocmask"},
+      // abort() and pthread_kill() signal threads of this process, and of no other.
+      {"tgkill", {int_is(0, kOwnPidPlaceholder)}},
+      {"brk"},
+      // Memory, but nothing that can be executed, and no file.
+      {"mmap", {bits_clear(2, PROT_EXEC), bits_set(3, MAP_ANONYMOUS)}},
+      {"mprotect", {bits_clear(2, PROT_EXEC)}},
+      {"mremap"},  // keeps the protection
+      {"madvise"},
+      {"munmap"},
+      {"read"},
+      {"write"},
+      {"close"},
+      // glibc's fstat(), on the first use of a stdio stream.
+      {"fstat"},
+      {"newfstatat", {int_is(3, AT_EMPTY_PATH)}},
+      {"exit"},
+      {"exit_group"},
+      // On the way out after a forbidden call the terminal is restored, on whichever thread it was.
+      // Streams ask whether they are one.
+      ioctl_of(TCGETS),
+      ioctl_of(TCSETS),
+      ioctl_of(TCSETSW),
+      ioctl_of(TCSETSF),
+  };
+}
+
+Rules main_thread() {
+  return {
+      {"poll"},
+      {"ppoll"},
+      {"epoll_wait"},
+      {"epoll_pwait"},
+      {"epoll_ctl"},
+      ioctl_of(TIOCGWINSZ),
+      fcntl_of(F_GETFL),
+      fcntl_of(F_SETFL),
+      fcntl_of(F_OFD_SETLK),
+      // Taking the machine apart.
+      ioctl_of(KVM_IRQFD),
+      ioctl_of(KVM_IOEVENTFD),
+      ioctl_of(KVM_SET_GSI_ROUTING),
+  };
+}
+
+Rules vcpu_thread() {
+  return {
+      ioctl_of(KVM_RUN),
+      // Registers in the message that tells why a vCPU cannot go on.
+      ioctl_of(KVM_GET_REGS),
+      ioctl_of(KVM_GET_SREGS),
+      // A guest programs MSI-X vectors and enables queues.
+      ioctl_of(KVM_IRQFD),
+      ioctl_of(KVM_IOEVENTFD),
+      ioctl_of(KVM_SET_GSI_ROUTING),
+  };
+}
+
+// What image formats do beside reading and writing.
+Rules image_files() {
+  return {
+      {"ftruncate"},
+      {"lseek"},  // SEEK_DATA, SEEK_HOLE
+      fcntl_of(F_OFD_SETLK),
+  };
+}
+
+// The ring itself is restricted to a few operations (uring_backend.cc): a filter does not see them.
+// io_uring_setup and io_uring_register stay out, or a thread would make itself another one.
+Rules io_ring_thread() {
+  return image_files() + Rules{{"io_uring_enter"}};
+}
+
+Rules io_pool_thread() {
+  // What pthread_create() asks for: a thread, never a process. clone3 has its flags in memory,
+  // where a filter cannot see them; glibc falls back to clone.
+  constexpr std::uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM |
+                                         CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
+                                         CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  return image_files() + Rules{
+                             {"preadv"},
+                             {"pwritev"},
+                             {"fdatasync"},
+                             {"fallocate"},
+                             {"poll"},
+                             {"clone", {SCMP_A0_64(SCMP_CMP_EQ, kThreadFlags)}},
+                             {"clone3", {}, ENOSYS},
+                             {"set_robust_list"},
+                             {"rseq"},
+                         };
+}
+
+// Outside the jail: waits for the one inside, hands on signals, and leaves with its status. kill()
+// cannot be narrowed to that one process; what it may signal is limited by its user id.
+Rules supervisor() {
+  return {{"wait4"}, {"rt_sigtimedwait"}, {"kill"}};
+}
+
+}  // namespace
+
+std::vector<Rule> policy_of(ThreadKind kind) {
+  switch (kind) {
+    case ThreadKind::kMain:
+      return run_time_library() + main_thread();
+    case ThreadKind::kVcpu:
+      return run_time_library() + vcpu_thread();
+    case ThreadKind::kIoRing:
+      return run_time_library() + io_ring_thread();
+    case ThreadKind::kIoPool:
+      return run_time_library() + io_pool_thread();
+    case ThreadKind::kSupervisor:
+      break;
+  }
+  return run_time_library() + supervisor();
+}
+
+}  // namespace vmm::sandbox

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// ThreadKind: what a thread is there for, and so which system calls it may make (policy.cc).
+#pragma once
+
+namespace vmm::sandbox {
+
+enum class ThreadKind {
+  kMain,        // the terminal, signals, and the end of it all
+  kVcpu,        // runs the guest and the devices' registers
+  kIoRing,      // a disk's event loop on io_uring
+  kIoPool,      // the same on a thread pool, and its workers
+  kSupervisor,  // waits outside a jail for the one inside
+};
+inline constexpr int kNrThreadKinds = 5;
+
+}  // namespace vmm::sandbox

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <utility>
 
 #include "vmm/core/byte_order.h"
 
@@ -40,6 +41,13 @@ QueueDriver::QueueDriver(const GuestMemory& memory, GuestArena& arena, std::uint
              .descriptors = arena.take(16u * size),
              .driver_area = arena.take(kRingHeader + 2u * size + 2),
              .device_area = arena.take(kRingHeader + 8u * size + 2)};
+  // A device may look at the rings from DRIVER_OK on.
+  const std::vector<std::byte> zeros(16u * size + 16);
+  for (auto [area, length] : {std::pair{layout_.descriptors, 16u * size},
+                              {layout_.driver_area, 4u + 2u * size + 2},
+                              {layout_.device_area, 4u + 8u * size + 2}}) {
+    if (!memory_.write(area, std::span(zeros).first(length))) std::abort();
+  }
   for (std::uint16_t i = size; i > 0; --i) free_.push_back(static_cast<std::uint16_t>(i - 1));
 }
 
@@ -117,7 +125,7 @@ bool QueueDriver::needs_kick() {
   std::uint16_t before = kicked_;
   kicked_ = avail_index_;
   if (before == avail_index_) return false;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // what was added is visible first
   if (!event_index_) return (load(layout_.device_area) & 1) == 0;
   std::uint16_t event = load(layout_.device_area + kRingHeader + 8u * layout_.size);
   return static_cast<std::uint16_t>(avail_index_ - event - 1) <
@@ -141,12 +149,17 @@ std::optional<Used> QueueDriver::take_used() {
     free_.insert(free_.end(), chain->second.begin(), chain->second.end());
     in_use_.erase(chain);
   }
+  if (event_index_ && !event_set_by_hand_) store(used_event(), next_used_);
   return Used{entry.id, entry.length};
 }
 
+GuestAddress QueueDriver::used_event() const {
+  return layout_.driver_area + kRingHeader + 2u * layout_.size;
+}
+
 void QueueDriver::set_used_event(std::uint16_t index) {
-  store(layout_.driver_area + kRingHeader + 2u * layout_.size, index);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  event_set_by_hand_ = true;
+  store(used_event(), index);
 }
 
 void QueueDriver::set_no_interrupt(bool no_interrupt) {

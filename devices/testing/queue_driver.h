@@ -66,7 +66,8 @@ class QueueDriver {
   std::optional<Used> take_used();
   bool has_used() const;
   std::uint16_t used_index() const;
-  // Asks for an interrupt once the used index passes `index` (EVENT_IDX), or for none or all.
+  // With EVENT_IDX take_used() asks for an interrupt for the next chain; this asks, from now on,
+  // for one when the used index passes `index`. The other is for a driver without EVENT_IDX.
   void set_used_event(std::uint16_t index);
   void set_no_interrupt(bool no_interrupt);
 
@@ -80,6 +81,7 @@ class QueueDriver {
   std::uint16_t avail_index() const { return avail_index_; }
 
  private:
+  GuestAddress used_event() const;
   std::uint16_t load(GuestAddress address) const;
   void store(GuestAddress address, std::uint16_t value);
   std::uint16_t add_table(GuestAddress table, std::uint32_t length);
@@ -88,6 +90,7 @@ class QueueDriver {
   GuestArena& arena_;
   virtio::QueueLayout layout_;
   bool event_index_;
+  bool event_set_by_hand_ = false;
   std::vector<std::uint16_t> free_;
   std::map<std::uint16_t, std::vector<std::uint16_t>> in_use_;  // by head
   std::uint16_t avail_index_ = 0;

@@ -72,6 +72,7 @@ class Blk::Queue final : public EventLoop::TurnHook {
   const int kick_fd;
   Interrupt& interrupt;
   const std::unique_ptr<Virtqueue> ring;
+  bool given_up = false;
 };
 
 Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory)
@@ -171,10 +172,10 @@ Task<void> Blk::serve_queue(Queue& queue) {
   Virtqueue& ring = *queue.ring;
   // A driver that never stops adding must not keep completions and other queues from their turn.
   std::uint16_t budget = ring.size();
-  while (!stopping_) {
+  while (!stopping_ && !queue.given_up) {
     Result<std::optional<Chain>> popped = ring.pop();
     if (!popped) {
-      broken(queue, popped.error());
+      give_up(queue, popped.error());
       co_return;
     }
     if (popped->has_value()) {
@@ -187,7 +188,7 @@ Task<void> Blk::serve_queue(Queue& queue) {
     if (!ring.enable_kicks()) continue;
     std::int64_t count = co_await loop_.next_event(queue.kick_fd);
     if (count < 0) {
-      broken(queue, Error::from_errno(static_cast<int>(-count), "waiting for kicks"));
+      give_up(queue, Error::from_errno(static_cast<int>(-count), "waiting for kicks"));
       co_return;
     }
     ring.disable_kicks();
@@ -195,7 +196,9 @@ Task<void> Blk::serve_queue(Queue& queue) {
   }
 }
 
-void Blk::broken(const Queue& queue, const Error& error) {
+// The driver broke a rule: the queue is left alone until it resets the device.
+void Blk::give_up(Queue& queue, const Error& error) {
+  queue.given_up = true;
   driver_warnings_.warn("{}: queue {}: {}; the guest must reset the disk", options_.name,
                         queue.index, error.message());
   transport_->needs_reset();
@@ -206,7 +209,7 @@ Task<void> Blk::serve_chain(Queue& queue, Chain chain) {
   BlkRequest request = BlkRequest::parse(chain.readable(), chain.writable(), limits_);
   if (request.status == nullptr) {
     chain.complete(0);
-    broken(queue, Error(ErrorKind::kInvalid, "a request without room for its status"));
+    give_up(queue, Error(ErrorKind::kInvalid, "a request without room for its status"));
     co_return;
   }
   BlkStatus answer = request.verdict;

@@ -66,7 +66,7 @@ class Blk final : public Device {
   BlkStatus get_id(const BlkRequest& request) const;
   BlkStatus judge(const Result<void>& result, const char* what, std::uint64_t offset,
                   std::uint64_t length);
-  void broken(const Queue& queue, const Error& error);
+  void give_up(Queue& queue, const Error& error);
 
   const BlkOptions options_;
   disk::Disk& disk_;

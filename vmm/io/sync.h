@@ -6,7 +6,6 @@
 #include <cassert>
 #include <coroutine>
 #include <cstddef>
-#include <deque>
 #include <utility>
 
 #include "vmm/io/event_loop.h"
@@ -18,34 +17,50 @@ namespace vmm {
 //   while (!condition) co_await queue.wait();
 class WaitQueue {
  public:
-  explicit WaitQueue(EventLoop& loop) : loop_(loop) {}
-  WaitQueue(WaitQueue&&) = default;
-  ~WaitQueue() { assert(waiters_.empty()); }
+  // Lives in the frame of the coroutine that waits, so that waiting allocates nothing.
+  class Awaiter {
+   public:
+    explicit Awaiter(WaitQueue& queue) : queue_(queue) {}
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) { queue_.push(*this, handle); }
+    void await_resume() const noexcept {}
 
-  auto wait() {
-    struct Awaiter {
-      WaitQueue& queue;
-      bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> handle) { queue.waiters_.push_back(handle); }
-      void await_resume() const noexcept {}
-    };
-    return Awaiter{*this};
-  }
+   private:
+    friend class WaitQueue;
+    WaitQueue& queue_;
+    std::coroutine_handle<> handle_;
+    Awaiter* next_ = nullptr;
+  };
+
+  explicit WaitQueue(EventLoop& loop) : loop_(loop) {}
+  WaitQueue(const WaitQueue&) = delete;
+  WaitQueue& operator=(const WaitQueue&) = delete;
+  ~WaitQueue() { assert(empty()); }
+
+  Awaiter wait() { return Awaiter(*this); }
 
   void notify_one() {
-    if (waiters_.empty()) return;
-    loop_.make_ready(waiters_.front());
-    waiters_.pop_front();
+    if (head_ == nullptr) return;
+    Awaiter* first = head_;
+    head_ = first->next_;
+    loop_.make_ready(first->handle_);
   }
   void notify_all() {
-    for (std::coroutine_handle<> waiter : waiters_) loop_.make_ready(waiter);
-    waiters_.clear();
+    while (head_ != nullptr) notify_one();
   }
-  bool empty() const { return waiters_.empty(); }
+  bool empty() const { return head_ == nullptr; }
 
  private:
+  void push(Awaiter& waiter, std::coroutine_handle<> handle) {
+    waiter.handle_ = handle;
+    waiter.next_ = nullptr;
+    *(head_ == nullptr ? &head_ : &tail_->next_) = &waiter;
+    tail_ = &waiter;
+  }
+
   EventLoop& loop_;
-  std::deque<std::coroutine_handle<>> waiters_;
+  Awaiter* head_ = nullptr;
+  Awaiter* tail_ = nullptr;  // only where head_ is set
 };
 
 // Mutual exclusion across awaits, first come first served.
@@ -71,17 +86,16 @@ class AsyncMutex {
   auto lock() {
     struct Awaiter {
       AsyncMutex& mutex;
+      WaitQueue::Awaiter place;
       bool await_ready() noexcept {
         if (mutex.held_) return false;
         mutex.held_ = true;
         return true;
       }
-      void await_suspend(std::coroutine_handle<> handle) {
-        mutex.waiters_.wait().await_suspend(handle);
-      }
+      void await_suspend(std::coroutine_handle<> handle) { place.await_suspend(handle); }
       Lock await_resume() noexcept { return Lock(&mutex); }
     };
-    return Awaiter{*this};
+    return Awaiter{*this, waiters_.wait()};
   }
 
  private:

@@ -30,6 +30,33 @@ TEST_CASE("AsyncMutex: sections do not interleave and keep their order", "[io]")
   CHECK(log == std::vector<int>{0, 0, 1, 1, 2, 2});
 }
 
+Task<void> wait_and_log(WaitQueue& queue, std::vector<int>& log, int id) {
+  co_await queue.wait();
+  log.push_back(id);
+  if (id == 0) {
+    co_await queue.wait();
+    log.push_back(10);
+  }
+}
+
+TEST_CASE("WaitQueue: waiters wake in order, and one who waits again is not woken by the same call",
+          "[io]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  WaitQueue queue(*loop);
+  Gate gate(*loop);
+  std::vector<int> log;
+  for (int id = 0; id < 3; ++id) spawn(gate, wait_and_log(queue, log, id));
+  queue.notify_one();
+  CHECK(log.empty());  // never inside the waker
+  int turns = 0;
+  loop->run_until(count_after_yields(*loop, 2, turns));
+  CHECK(log == std::vector<int>{0});
+  queue.notify_all();
+  loop->run_until(gate.close());
+  CHECK(log == std::vector<int>{0, 1, 2, 10});
+  CHECK(queue.empty());
+}
+
 TEST_CASE("Gate: close comes back after the last one has left", "[io]") {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
   Gate gate(*loop);

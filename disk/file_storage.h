@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// FileStorage: a regular file or a block device, through the event loop.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "disk/storage.h"
+#include "vmm/core/unique_fd.h"
+#include "vmm/io/event_loop.h"
+#include "vmm/io/sync.h"
+
+namespace vmm::disk {
+
+struct FileOptions {
+  bool read_only = false;
+  bool direct = false;     // O_DIRECT; what is not aligned goes through a bounce buffer
+  bool lock = true;        // as QEMU does, see image_lock.h
+  bool no_sync = false;    // sync() does nothing: cache=unsafe
+  bool create = false;     // make it, or empty it; only where it is not locked by others
+  bool no_follow = false;  // refuse a symbolic link as the last part of the path
+};
+
+class FileStorage : public Storage {
+ public:
+  // Errors do not repeat `path`. Fails for what is neither a regular file nor a block device.
+  static Result<std::unique_ptr<FileStorage>> open(EventLoop& loop, const std::string& path,
+                                                   const FileOptions& options);
+
+  int fd() const { return fd_.get(); }
+
+  std::uint64_t size() const override { return size_; }
+  bool read_only() const override { return options_.read_only; }
+  std::uint32_t alignment() const override { return alignment_; }
+  Task<Result<void>> readv(std::uint64_t offset, IoVec iov) override;
+  Task<Result<void>> writev(std::uint64_t offset, IoVec iov) override;
+  Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length) override;
+  Task<Result<bool>> punch(std::uint64_t offset, std::uint64_t length) override;
+  Task<Result<void>> sync() override;
+  Task<Result<void>> truncate(std::uint64_t size) override;
+  Task<Result<void>> allocate(std::uint64_t offset, std::uint64_t length) override;
+  Result<Extent> extent_at(std::uint64_t offset) override;
+  std::uint64_t allocated_size() const override;
+
+ private:
+  FileStorage(EventLoop& loop, UniqueFd fd, const FileOptions& options);
+  Result<void> init();
+  bool is_aligned(std::uint64_t offset, IoVec iov) const;
+  Task<Result<void>> read_rest(std::uint64_t offset, IoVec iov, std::uint64_t done);
+  Task<Result<void>> write_rest(std::uint64_t offset, IoVec iov, std::uint64_t done);
+  Task<Result<void>> bounced_read(std::uint64_t offset, IoVec iov);
+  Task<Result<void>> bounced_write(std::uint64_t offset, IoVec iov);
+  Task<Result<void>> write_zero_bytes(std::uint64_t offset, std::uint64_t length);
+  void grew_to(std::uint64_t end) {
+    if (end > size_) size_ = end;
+  }
+
+  EventLoop& loop_;
+  UniqueFd fd_;
+  const FileOptions options_;
+  bool block_device_ = false;
+  bool can_punch_ = true;
+  bool can_zero_range_ = true;
+  std::uint32_t alignment_ = 1;
+  std::uint64_t size_ = 0;
+  AsyncMutex partial_blocks_;  // held while blocks are read, changed in part and written back
+};
+
+}  // namespace vmm::disk

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// open_disk(): from a file's name to a Disk.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "disk/disk.h"
+#include "vmm/io/event_loop.h"
+
+namespace vmm::disk {
+
+enum class Format { kRaw, kQcow1, kQcow2 };
+// "raw", "qcow" (version 1), "qcow2".
+const char* name_of(Format format);
+Result<Format> parse_format(std::string_view name);
+
+enum class CacheMode {
+  kWriteback,     // the host's page cache; durable after flush
+  kNone,          // O_DIRECT; durable after flush
+  kWritethrough,  // every write is durable when it is done
+  kUnsafe,        // flush does nothing: a host crash may lose everything
+};
+Result<CacheMode> parse_cache_mode(std::string_view name);
+
+struct DiskOptions {
+  std::string path;
+  // Without it the file's first bytes decide. A guest can write those into a raw disk, so whoever
+  // knows the format should say it.
+  std::optional<Format> format;
+  bool read_only = false;
+  bool direct = false;  // O_DIRECT whatever the cache mode
+  CacheMode cache = CacheMode::kWriteback;
+  bool discard = true;         // guest discards give space back
+  bool detect_zeroes = false;  // writes of zeros are not stored
+  bool lock = true;            // against other processes, as QEMU does
+  // qcow2 only; 0 means the default.
+  std::uint64_t l2_cache_size = 0;        // bytes
+  std::uint32_t l2_cache_entry_size = 0;  // bytes
+  std::uint64_t refcount_cache_size = 0;  // bytes
+};
+
+// Errors start with the file's name and say what is wrong and what to do. Errors of the disk itself
+// do not name the file.
+Task<Result<std::unique_ptr<Disk>>> open_disk(EventLoop& loop, DiskOptions options);
+
+}  // namespace vmm::disk

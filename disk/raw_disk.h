@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// RawDisk: the image's bytes are the disk's bytes.
+#pragma once
+
+#include <memory>
+
+#include "disk/disk.h"
+#include "disk/storage.h"
+
+namespace vmm::disk {
+
+class RawDisk : public Disk {
+ public:
+  explicit RawDisk(std::unique_ptr<Storage> storage)
+      : storage_(std::move(storage)), size_(storage_->size()) {}
+
+  Storage& storage() { return *storage_; }
+
+  std::uint64_t size() const override { return size_; }
+  bool read_only() const override { return storage_->read_only(); }
+  const char* format() const override { return "raw"; }
+  std::uint32_t optimal_io_size() const override { return 4096; }
+  Task<Result<void>> readv(std::uint64_t offset, IoVec iov) override;
+  Task<Result<void>> writev(std::uint64_t offset, IoVec iov) override;
+  Task<Result<void>> discard(std::uint64_t offset, std::uint64_t length) override;
+  Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length,
+                                  ZeroMode mode) override;
+  Task<Result<void>> flush() override;
+  Task<Result<void>> close() override;
+
+ private:
+  std::unique_ptr<Storage> storage_;
+  const std::uint64_t size_;
+};
+
+}  // namespace vmm::disk

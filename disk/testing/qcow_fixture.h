@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images in memory for tests of the qcow engine.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "disk/qcow/create.h"
+#include "disk/qcow/qcow_disk.h"
+#include "disk/testing/memory_storage.h"
+#include "vmm/core/testing/catch.h"
+
+namespace vmm::disk::qcow {
+
+class QcowFixture {
+ public:
+  explicit QcowFixture(unsigned max_delay = 0, std::uint64_t seed = 1)
+      : loop(*EventLoop::create()), max_delay_(max_delay), seed_(seed) {}
+
+  void format(const FormatOptions& options) {
+    MemoryStorage storage(*loop, bytes);
+    require(loop->run_until(format_image(storage, options)));
+  }
+
+  Result<std::unique_ptr<QcowDisk>> try_open(QcowOptions options = {},
+                                             std::unique_ptr<Disk> backing = nullptr) {
+    auto storage =
+        std::make_unique<MemoryStorage>(*loop, bytes, max_delay_, ++seed_, options.read_only);
+    Result<Header> header = loop->run_until(read_header(*storage));
+    if (!header) return Unexpected(header.error());
+    return loop->run_until(
+        QcowDisk::open(*loop, std::move(storage), *header, std::move(backing), nullptr, options));
+  }
+  void open(QcowOptions options = {}, std::unique_ptr<Disk> backing = nullptr) {
+    Result<std::unique_ptr<QcowDisk>> opened = try_open(options, std::move(backing));
+    require(opened);
+    disk = std::move(*opened);
+  }
+  void close() {
+    require(loop->run_until(disk->close()));
+    disk.reset();
+  }
+
+  Result<void> try_write(std::uint64_t offset, std::vector<std::byte> data) {
+    iovec iov = as_iovec(std::span<std::byte>(data));
+    return loop->run_until(disk->writev(offset, IoVec(&iov, 1)));
+  }
+  void write(std::uint64_t offset, std::uint64_t length, unsigned char value) {
+    require(try_write(offset, std::vector<std::byte>(length, std::byte{value})));
+  }
+  std::vector<std::byte> read(std::uint64_t offset, std::uint64_t length) {
+    std::vector<std::byte> data(length, std::byte{0xee});
+    iovec iov = as_iovec(std::span<std::byte>(data));
+    require(loop->run_until(disk->readv(offset, IoVec(&iov, 1))));
+    return data;
+  }
+  // Whether the range holds nothing but `value`.
+  bool holds(std::uint64_t offset, std::uint64_t length, unsigned char value) {
+    return read(offset, length) == std::vector<std::byte>(length, std::byte{value});
+  }
+
+  template <class T>
+  static void require(const Result<T>& result) {
+    INFO((result ? std::string() : result.error().message()));
+    REQUIRE(result.has_value());
+  }
+
+  std::unique_ptr<EventLoop> loop;
+  std::shared_ptr<MemoryStorage::Bytes> bytes = std::make_shared<MemoryStorage::Bytes>();
+  std::unique_ptr<QcowDisk> disk;
+
+ private:
+  unsigned max_delay_;
+  std::uint64_t seed_;
+};
+
+}  // namespace vmm::disk::qcow

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/stat.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -76,6 +77,24 @@ Result<std::unique_ptr<FileStorage>> FileStorage::open(EventLoop& loop, const st
     if (errno == EISDIR) return fail(ErrorKind::kInvalid, "is a directory, not a disk image");
     return fail_errno(errno, options.read_only ? "open" : "open for writing");
   }
+  std::unique_ptr<FileStorage> self(new FileStorage(loop, std::move(fd), options));
+  VMM_CHECK(self->init());
+  return self;
+}
+
+Result<std::unique_ptr<FileStorage>> FileStorage::create_temporary(EventLoop& loop) {
+  const char* directory = ::getenv("TMPDIR");
+  if (directory == nullptr || directory[0] != '/') directory = "/var/tmp";
+  UniqueFd fd(::open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd) {
+    std::string name = fmt::format("{}/vmm-XXXXXX", directory);  // no O_TMPFILE there
+    fd = UniqueFd(::mkostemp(name.data(), O_CLOEXEC));
+    if (!fd) return fail_errno(errno, fmt::format("make a temporary file in {}", directory));
+    ::unlink(name.c_str());
+  }
+  FileOptions options;
+  options.lock = false;
+  options.no_sync = true;
   std::unique_ptr<FileStorage> self(new FileStorage(loop, std::move(fd), options));
   VMM_CHECK(self->init());
   return self;

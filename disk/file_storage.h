@@ -27,6 +27,9 @@ class FileStorage : public Storage {
   static Result<std::unique_ptr<FileStorage>> open(EventLoop& loop, const std::string& path,
                                                    const FileOptions& options);
 
+  // An empty file that has no name and is gone with this object, in $TMPDIR or /var/tmp.
+  static Result<std::unique_ptr<FileStorage>> create_temporary(EventLoop& loop);
+
   int fd() const { return fd_.get(); }
 
   std::uint64_t size() const override { return size_; }

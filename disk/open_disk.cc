@@ -2,11 +2,16 @@
 #include "disk/open_disk.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <vector>
 
 #include "disk/aligned_buffer.h"
 #include "disk/file_storage.h"
+#include "disk/qcow/create.h"
 #include "disk/qcow/qcow_disk.h"
 #include "disk/raw_disk.h"
+#include "disk/writethrough_disk.h"
 
 namespace vmm::disk {
 namespace {
@@ -20,46 +25,135 @@ Task<Result<Format>> probe(Storage& storage) {
   co_return version == 1 ? Format::kQcow1 : Format::kQcow2;
 }
 
+// The files of a chain that are open already, from the top down.
+struct Chain {
+  struct File {
+    dev_t device;
+    ino_t inode;
+  };
+  std::vector<File> files;
+};
+
+constexpr std::size_t kMaxChain = 64;
+
+Result<void> enter(Chain& chain, const FileStorage& file) {
+  struct stat info {};
+  if (::fstat(file.fd(), &info) != 0) return fail_errno(errno, "stat");
+  for (const Chain::File& above : chain.files) {
+    if (above.device == info.st_dev && above.inode == info.st_ino) {
+      return fail(ErrorKind::kInvalid,
+                  "the chain of backing files is a circle: this file is in it "
+                  "twice");
+    }
+  }
+  if (chain.files.size() >= kMaxChain) {
+    return fail(ErrorKind::kInvalid,
+                fmt::format("the chain of backing files is longer than {}", kMaxChain));
+  }
+  chain.files.push_back({info.st_dev, info.st_ino});
+  return {};
+}
+
+Task<Result<std::unique_ptr<Disk>>> open_named(EventLoop& loop, const DiskOptions& options,
+                                               Chain& chain);
+
+FileOptions file_options(const DiskOptions& options) {
+  FileOptions file;
+  file.read_only = options.read_only;
+  file.direct = options.direct || options.cache == CacheMode::kNone;
+  file.lock = options.lock;
+  file.no_sync = options.cache == CacheMode::kUnsafe;
+  return file;
+}
+
+Task<Result<std::unique_ptr<Disk>>> open_backing(EventLoop& loop, const DiskOptions& overlay,
+                                                 const std::string& name,
+                                                 std::optional<std::string> format, Chain& chain) {
+  if (overlay.backing == BackingPolicy::kRefuse) {
+    co_return fail(
+        ErrorKind::kPermission,
+        fmt::format("the image has a backing file ('{}') and backing=off forbids to open "
+                    "it",
+                    name));
+  }
+  DiskOptions options = overlay;
+  options.read_only = true;
+  options.format.reset();
+  VMM_CO_TRY(options.path, resolve_name(overlay.path, name));
+  if (format) {
+    VMM_CO_TRY(options.format, parse_format(*format));
+  }
+  Result<std::unique_ptr<Disk>> disk = co_await open_named(loop, options, chain);
+  if (!disk) co_return Unexpected(std::move(disk).error().with_context("backing file"));
+  co_return disk;
+}
+
+Task<Result<std::unique_ptr<Storage>>> open_data_file(EventLoop& loop, const DiskOptions& image,
+                                                      std::optional<std::string> name) {
+  if (!name || name->empty()) {
+    co_return fail(ErrorKind::kInvalid, "the image has an external data file but does not name it");
+  }
+  if (image.backing == BackingPolicy::kRefuse) {
+    co_return fail(ErrorKind::kPermission,
+                   fmt::format("the image has an external data file ('{}') and backing=off forbids "
+                               "to open it",
+                               *name));
+  }
+  VMM_CO_TRY(std::string path, resolve_name(image.path, *name));
+  Result<std::unique_ptr<FileStorage>> file = FileStorage::open(loop, path, file_options(image));
+  if (!file) {
+    co_return Unexpected(std::move(file).error().with_context("data file " + path));
+  }
+  co_return std::unique_ptr<Storage>(*std::move(file));
+}
+
+qcow::QcowOptions qcow_options(const DiskOptions& options) {
+  qcow::QcowOptions qcow;
+  qcow.read_only = options.read_only;
+  qcow.l2_cache_size = options.l2_cache_size;
+  qcow.l2_cache_entry_size = options.l2_cache_entry_size;
+  qcow.refcount_cache_size = options.refcount_cache_size;
+  qcow.discard = options.discard;
+  qcow.detect_zeroes = options.detect_zeroes;
+  qcow.no_sync = options.cache == CacheMode::kUnsafe;
+  return qcow;
+}
+
 Task<Result<std::unique_ptr<Disk>>> open_qcow2(EventLoop& loop, std::unique_ptr<Storage> storage,
-                                               const DiskOptions& options) {
+                                               const DiskOptions& options, Chain& chain) {
   if (storage->size() < 104) {
     co_return fail(ErrorKind::kInvalid,
                    fmt::format("the file has {} bytes, less than a qcow2 header: is it truncated?",
                                storage->size()));
   }
   VMM_CO_TRY(qcow::Header header, co_await qcow::read_header(*storage));
-  if (!header.backing_file.empty()) {
-    co_return fail(ErrorKind::kUnsupported,
-                   "the image has a backing file, which is not supported yet: flatten it with "
-                   "`qemu-img convert`");
+  std::unique_ptr<Storage> data_file;
+  if (header.has(qcow::Incompatible::kDataFile)) {
+    VMM_CO_TRY(data_file, co_await open_data_file(loop, options,
+                                                  header.text(qcow::ExtensionType::kDataFileName)));
   }
-  qcow::QcowOptions qcow_options;
-  qcow_options.read_only = options.read_only;
-  qcow_options.l2_cache_size = options.l2_cache_size;
-  qcow_options.l2_cache_entry_size = options.l2_cache_entry_size;
-  qcow_options.refcount_cache_size = options.refcount_cache_size;
-  qcow_options.discard = options.discard;
-  qcow_options.detect_zeroes = options.detect_zeroes;
-  qcow_options.no_sync = options.cache == CacheMode::kUnsafe;
-  VMM_CO_TRY(std::unique_ptr<qcow::QcowDisk> disk,
-             co_await qcow::QcowDisk::open(loop, std::move(storage), std::move(header), nullptr,
-                                           nullptr, qcow_options));
+  std::unique_ptr<Disk> backing;
+  if (!header.backing_file.empty() && options.backing != BackingPolicy::kIgnore) {
+    VMM_CO_TRY(backing,
+               co_await open_backing(loop, options, header.backing_file,
+                                     header.text(qcow::ExtensionType::kBackingFormat), chain));
+  }
+  VMM_CO_TRY(
+      std::unique_ptr<qcow::QcowDisk> disk,
+      co_await qcow::QcowDisk::open(loop, std::move(storage), std::move(header), std::move(backing),
+                                    std::move(data_file), qcow_options(options)));
   co_return std::unique_ptr<Disk>(std::move(disk));
 }
 
-Task<Result<std::unique_ptr<Disk>>> open_unnamed(EventLoop& loop, const DiskOptions& options) {
-  FileOptions file_options;
-  file_options.read_only = options.read_only;
-  file_options.direct = options.direct || options.cache == CacheMode::kNone;
-  file_options.lock = options.lock;
-  file_options.no_sync = options.cache == CacheMode::kUnsafe;
+Task<Result<std::unique_ptr<Disk>>> open_unnamed(EventLoop& loop, const DiskOptions& options,
+                                                 Chain& chain) {
   VMM_CO_TRY(std::unique_ptr<FileStorage> file,
-             FileStorage::open(loop, options.path, file_options));
+             FileStorage::open(loop, options.path, file_options(options)));
+  VMM_CO_CHECK(enter(chain, *file));
   std::unique_ptr<Storage> storage = std::move(file);
   std::optional<Format> format = options.format;
   if (!format) {
-    VMM_CO_TRY(Format found, co_await probe(*storage));
-    format = found;
+    VMM_CO_TRY(format, co_await probe(*storage));
   }
   switch (*format) {
     case Format::kRaw:
@@ -70,7 +164,30 @@ Task<Result<std::unique_ptr<Disk>>> open_unnamed(EventLoop& loop, const DiskOpti
     case Format::kQcow2:
       break;
   }
-  co_return co_await open_qcow2(loop, std::move(storage), options);
+  co_return co_await open_qcow2(loop, std::move(storage), options, chain);
+}
+
+Task<Result<std::unique_ptr<Disk>>> open_named(EventLoop& loop, const DiskOptions& options,
+                                               Chain& chain) {
+  Result<std::unique_ptr<Disk>> disk = co_await open_unnamed(loop, options, chain);
+  if (!disk) co_return Unexpected(std::move(disk).error().with_context(options.path));
+  co_return disk;
+}
+
+// An overlay without a name over `base`.
+Task<Result<std::unique_ptr<Disk>>> make_temporary(EventLoop& loop, std::unique_ptr<Disk> base,
+                                                   DiskOptions options) {
+  VMM_CO_TRY(std::unique_ptr<FileStorage> file, FileStorage::create_temporary(loop));
+  qcow::FormatOptions format;
+  format.size = base->size();
+  VMM_CO_CHECK(co_await qcow::format_image(*file, format));
+  VMM_CO_TRY(qcow::Header header, co_await qcow::read_header(*file));
+  options.read_only = false;
+  qcow::QcowOptions overlay = qcow_options(options);
+  VMM_CO_TRY(std::unique_ptr<qcow::QcowDisk> disk,
+             co_await qcow::QcowDisk::open(loop, std::move(file), std::move(header),
+                                           std::move(base), nullptr, overlay));
+  co_return std::unique_ptr<Disk>(std::move(disk));
 }
 
 }  // namespace
@@ -106,9 +223,35 @@ Result<CacheMode> parse_cache_mode(std::string_view name) {
                   name));
 }
 
+Result<std::string> resolve_name(const std::string& image, const std::string& name) {
+  const std::size_t colon = name.find(':');
+  if (colon != std::string::npos && colon < name.find('/')) {
+    return fail(ErrorKind::kUnsupported,
+                fmt::format("'{}' names a protocol; only local files are supported", name));
+  }
+  if (name.find('\0') != std::string::npos) {
+    return fail(ErrorKind::kInvalid, "the name of a file in the image contains a zero byte");
+  }
+  const std::size_t slash = image.rfind('/');
+  if (name.starts_with('/') || slash == std::string::npos) return name;
+  return image.substr(0, slash + 1) + name;
+}
+
 Task<Result<std::unique_ptr<Disk>>> open_disk(EventLoop& loop, DiskOptions options) {
-  Result<std::unique_ptr<Disk>> disk = co_await open_unnamed(loop, options);
-  if (!disk) co_return Unexpected(std::move(disk).error().with_context(options.path));
+  Chain chain;
+  if (options.temporary) options.read_only = true;
+  Result<std::unique_ptr<Disk>> disk = co_await open_named(loop, options, chain);
+  if (!disk) co_return disk;
+  if (options.temporary) {
+    disk = co_await make_temporary(loop, *std::move(disk), options);
+    if (!disk) {
+      co_return Unexpected(
+          std::move(disk).error().with_context("temporary overlay for " + options.path));
+    }
+  }
+  if (options.cache == CacheMode::kWritethrough) {
+    co_return std::unique_ptr<Disk>(std::make_unique<WritethroughDisk>(*std::move(disk)));
+  }
   co_return disk;
 }
 

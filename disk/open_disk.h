@@ -26,6 +26,14 @@ enum class CacheMode {
 };
 Result<CacheMode> parse_cache_mode(std::string_view name);
 
+// Whether files that an image names (its backing file, its data file) are opened. Names are always
+// local paths, never protocols.
+enum class BackingPolicy {
+  kOpen,    // with the rights of this process
+  kRefuse,  // such an image is refused
+  kIgnore,  // backing files are left out: for tools that only look at this one file
+};
+
 struct DiskOptions {
   std::string path;
   // Without it the file's first bytes decide. A guest can write those into a raw disk, so whoever
@@ -37,11 +45,18 @@ struct DiskOptions {
   bool discard = true;         // guest discards give space back
   bool detect_zeroes = false;  // writes of zeros are not stored
   bool lock = true;            // against other processes, as QEMU does
+  BackingPolicy backing = BackingPolicy::kOpen;
+  // Writes go to a temporary file that is gone at the end; the image itself is only read.
+  bool temporary = false;
   // qcow2 only; 0 means the default.
   std::uint64_t l2_cache_size = 0;        // bytes
   std::uint32_t l2_cache_entry_size = 0;  // bytes
   std::uint64_t refcount_cache_size = 0;  // bytes
 };
+
+// Where a file that `image` names is: relative names start at the image's directory. Fails for
+// names with a protocol.
+Result<std::string> resolve_name(const std::string& image, const std::string& name);
 
 // Errors start with the file's name and say what is wrong and what to do. Errors of the disk itself
 // do not name the file.

@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Random images and random requests, on this engine and on qemu-io in turn.
+
+Both must leave the same bytes, and `qemu-img check` must find neither corruption nor leaks after
+every turn. Everything follows from the seed, which is printed with the command that replays it.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Difference(Exception):
+    pass
+
+
+def run(*command, text=None):
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=300)
+    if done.returncode != 0:
+        raise Difference(f"{' '.join(command[:6])}: status {done.returncode}\n"
+                         f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+class Image:
+    """One image, and the bytes it should hold."""
+
+    def __init__(self, rng, directory, tool):
+        self.rng = rng
+        self.directory = directory
+        self.tool = tool
+        self.path = os.path.join(directory, "image.qcow2")
+        self.options = self.choose_options()
+        self.content = bytearray(self.size)
+        self.create()
+
+    def choose_options(self):
+        rng = self.rng
+        cluster_size = 512 << rng.randrange(0, 13)
+        options = {"cluster_size": cluster_size, "compat": rng.choice(["0.10", "1.1", "1.1"])}
+        limit = min(24 * MIB, cluster_size * 1500)
+        self.size = rng.randrange(1, limit // 512 + 1) * 512
+        if options["compat"] == "1.1":
+            if rng.random() < 0.5:
+                options["refcount_bits"] = 1 << rng.randrange(0, 7)
+            if rng.random() < 0.3:
+                options["lazy_refcounts"] = "on"
+            if cluster_size >= 16 * KIB and rng.random() < 0.4:
+                options["extended_l2"] = "on"
+            if rng.random() < 0.3:
+                options["compression_type"] = "zstd"
+        return options
+
+    def create(self):
+        arguments = []
+        self.backing = self.rng.choice([None, "raw", "qcow2", "compressed"])
+        if self.backing:
+            size = self.rng.choice([self.size, max(512, self.size // 1024 * 512),
+                                    self.size + 3 * KIB])
+            arguments = self.make_backing(size)
+        option_list = ",".join(f"{key}={value}" for key, value in self.options.items())
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", option_list, *arguments, self.path,
+            str(self.size))
+
+    def make_backing(self, size):
+        raw = os.path.join(self.directory, "base.raw")
+        data = bytearray(size)
+        for _ in range(20):
+            start = self.rng.randrange(0, size)
+            length = min(size - start, self.rng.randrange(1, 200 * KIB))
+            data[start:start + length] = bytes([self.rng.randrange(1, 256)]) * length
+        with open(raw, "wb") as out:
+            out.write(data)
+        both = min(size, self.size)
+        self.content[:both] = data[:both]
+        if self.backing == "raw":
+            return ["-b", "base.raw", "-F", "raw"]
+        other = {"compat": "1.1", "cluster_size": 4096 << self.rng.randrange(0, 6),
+                 "compression_type": self.rng.choice(["zlib", "zstd"])}
+        packed = ["-c"] if self.backing == "compressed" else []
+        run("qemu-img", "convert", "-q", "-O", "qcow2", *packed, "-o",
+            ",".join(f"{key}={value}" for key, value in other.items()), raw,
+            os.path.join(self.directory, "base.qcow2"))
+        return ["-b", "base.qcow2", "-F", "qcow2"]
+
+    def a_range(self, unit):
+        rng = self.rng
+        cluster = self.options["cluster_size"]
+        start = rng.randrange(0, self.size)
+        if rng.random() < 0.5:
+            start = start // cluster * cluster
+        length = rng.choice([unit, 4 * KIB, cluster, 3 * cluster, rng.randrange(1, 300 * KIB)])
+        start = start // unit * unit
+        length = max(unit, length // unit * unit)
+        return start, min(length, self.size - start)
+
+    def requests(self, count, unit):
+        """Yields (name, start, length, value) and keeps `content` up to date."""
+        rng = self.rng
+        for _ in range(count):
+            name = rng.choices(["write", "zero", "zero-unmap", "discard", "flush"],
+                               [10, 2, 2, 3, 1])[0]
+            if name == "flush":
+                yield name, 0, 0, 0
+                continue
+            start, length = self.a_range(unit)
+            value = rng.randrange(1, 256) if name == "write" else 0
+            if name == "discard":
+                # It may leave old bytes or zeros; the zeroing that follows decides.
+                yield name, start, length, 0
+                name = "zero"
+            self.content[start:start + length] = bytes([value]) * length
+            yield name, start, length, value
+
+    def turn_of_ours(self, count):
+        lines = []
+        for name, start, length, value in self.requests(count, self.rng.choice([1, 512, 512])):
+            if name == "flush":
+                lines.append("flush")
+            else:
+                lines.append(f"{name} {start} {length}" + (f" {value}" if name == "write" else ""))
+        flags = ["small-cache"] if self.rng.random() < 0.3 else []
+        if self.rng.random() < 0.2:
+            flags.append("direct")
+        dump = os.path.join(self.directory, "dump")
+        run(self.tool, self.path, *flags, text="\n".join(lines + [f"dump {dump}"]) + "\n")
+        self.compare(dump, "written and read by this engine")
+
+    def turn_of_qemu(self, count):
+        commands = []
+        names = {"write": "write -P {v} {s} {n}", "zero": "write -z {s} {n}",
+                 "zero-unmap": "write -z -u {s} {n}", "discard": "discard {s} {n}",
+                 "flush": "flush"}
+        for name, start, length, value in self.requests(count, 512):
+            commands.append(names[name].format(v=value, s=start, n=length))
+        output = run("qemu-io", "-d", "unmap", "-f", "qcow2", self.path,
+                     text="\n".join(commands) + "\n")
+        if "failed" in output:
+            raise Difference("qemu-io: " + output[-500:])
+
+    def compare(self, path, what):
+        with open(path, "rb") as file:
+            seen = file.read()
+        if seen == bytes(self.content):
+            return
+        if len(seen) != len(self.content):
+            raise Difference(f"{what}: {len(seen)} bytes instead of {len(self.content)}")
+        wrong = next(i for i in range(len(seen)) if seen[i] != self.content[i])
+        raise Difference(f"{what}: byte {wrong} ({wrong:#x}) is {seen[wrong]}, expected "
+                         f"{self.content[wrong]}")
+
+    def compare_by_qemu(self):
+        raw = os.path.join(self.directory, "copy.raw")
+        run("qemu-img", "convert", "-O", "raw", self.path, raw)
+        self.compare(raw, "read by qemu-img")
+
+    def compare_by_ours(self):
+        dump = os.path.join(self.directory, "dump")
+        run(self.tool, self.path, "ro", text=f"dump {dump}\n")
+        self.compare(dump, "written by qemu-io, read by this engine")
+
+    def check(self):
+        run("qemu-img", "check", "-q", self.path)
+
+
+def one_image(seed, requests, tool):
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="vmm-differential-") as directory:
+        image = Image(rng, directory, tool)
+        try:
+            image.compare_by_ours()
+            for _ in range(2):
+                image.turn_of_ours(requests // 4)
+                image.check()
+                image.compare_by_qemu()
+                image.turn_of_qemu(requests // 4)
+                image.compare_by_ours()
+                image.turn_of_ours(0)
+                image.check()
+        except Difference as difference:
+            raise Difference(f"{difference}\nsize={image.size} backing={image.backing} "
+                             f"{image.options}") from None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tool", required=True, help="the image-tool program")
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=100, help="per image")
+    parser.add_argument("--seed", type=int, default=1, help="of the first image")
+    arguments = parser.parse_args()
+    for seed in range(arguments.seed, arguments.seed + arguments.images):
+        try:
+            one_image(seed, arguments.requests, arguments.tool)
+        except Difference as difference:
+            print(f"seed {seed}: {difference}\nreplay: {sys.argv[0]} --tool {arguments.tool} "
+                  f"--images 1 --requests {arguments.requests} --seed {seed}", file=sys.stderr)
+            return 1
+    print(f"{arguments.images} images from seed {arguments.seed} on, {arguments.requests} requests "
+          "each: no difference")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

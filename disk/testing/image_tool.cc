@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// image-tool FILE [ro]: runs the requests on its standard input on an image, 16 at a time where
+// they do not overlap, and stops at the first that fails. For the differential tests.
+//
+//   write|read OFFSET LENGTH VALUE    read checks that every byte is VALUE
+//   zero|zero-unmap|discard OFFSET LENGTH
+//   flush
+//   dump PATH                         the whole disk's bytes, to a file
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "disk/disk.h"
+#include "disk/open_disk.h"
+#include "vmm/io/sync.h"
+
+namespace vmm::disk {
+namespace {
+
+struct Request {
+  std::string name;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  int value = 0;
+};
+
+bool g_failed = false;
+
+void say_failed(const Request& request, const std::string& why) {
+  g_failed = true;
+  std::fprintf(stderr, "%s %llu %llu: %s\n", request.name.c_str(),
+               static_cast<unsigned long long>(request.offset),
+               static_cast<unsigned long long>(request.length), why.c_str());
+}
+
+Task<void> perform(Disk& disk, Request request) {
+  Result<void> done;
+  const auto value = static_cast<std::byte>(request.value);
+  if (request.name == "write" || request.name == "read") {
+    const bool write = request.name == "write";
+    std::vector<std::byte> data(request.length,
+                                write ? value : static_cast<std::byte>(~request.value));
+    iovec iov = as_iovec(std::span<std::byte>(data));
+    const IoVec list(&iov, 1);
+    done = write ? co_await disk.writev(request.offset, list)
+                 : co_await disk.readv(request.offset, list);
+    for (std::size_t i = 0; done && i < data.size(); ++i) {
+      if (data[i] == value) continue;
+      say_failed(request, "byte " + std::to_string(request.offset + i) + " is " +
+                              std::to_string(std::to_integer<int>(data[i])));
+      break;
+    }
+  } else if (request.name == "discard") {
+    done = co_await disk.discard(request.offset, request.length);
+  } else if (request.name == "zero") {
+    done = co_await disk.write_zeroes(request.offset, request.length, ZeroMode::kKeepAllocated);
+  } else if (request.name == "zero-unmap") {
+    done = co_await disk.write_zeroes(request.offset, request.length, ZeroMode::kMayUnmap);
+  } else if (request.name == "flush") {
+    done = co_await disk.flush();
+  } else {
+    done = fail(ErrorKind::kInvalid, "unknown request");
+  }
+  if (!done) say_failed(request, done.error().message());
+}
+
+Task<Result<void>> dump(Disk& disk, const std::string& path) {
+  std::ofstream out(path, std::ios::binary);
+  std::vector<std::byte> data(1 << 20);
+  for (std::uint64_t at = 0; at < disk.size(); at += data.size()) {
+    iovec iov{data.data(), std::min<std::uint64_t>(data.size(), disk.size() - at)};
+    VMM_CO_CHECK(co_await disk.readv(at, IoVec(&iov, 1)));
+    out.write(reinterpret_cast<const char*>(data.data()),
+              static_cast<std::streamsize>(iov.iov_len));
+  }
+  co_return Result<void>();
+}
+
+int run(const DiskOptions& options) {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Result<std::unique_ptr<Disk>> disk = loop->run_until(open_disk(*loop, options));
+  if (!disk) {
+    std::fprintf(stderr, "%s\n", disk.error().message().c_str());
+    return 2;
+  }
+  Gate gate(*loop);
+  std::vector<Request> batch;
+  auto finish = [&] {
+    for (const Request& request : batch) spawn(gate, perform(**disk, request));
+    loop->run_until(gate.close());
+    gate.reopen();
+    batch.clear();
+  };
+  char name[16], path[512];
+  while (!g_failed && std::scanf("%15s", name) == 1) {
+    Request request{name};
+    if (request.name == "dump") {
+      if (std::scanf("%511s", path) != 1) return 2;
+      finish();
+      Result<void> dumped = loop->run_until(dump(**disk, path));
+      if (!dumped) say_failed(request, dumped.error().message());
+      continue;
+    }
+    unsigned long long offset = 0, length = 0;
+    if (request.name != "flush" && std::scanf("%llu %llu", &offset, &length) != 2) return 2;
+    request.offset = offset;
+    request.length = length;
+    if ((request.name == "write" || request.name == "read") &&
+        std::scanf("%d", &request.value) != 1) {
+      return 2;
+    }
+    bool meets = batch.size() >= 16;
+    for (const Request& other : batch) {
+      meets |= other.offset < offset + length && offset < other.offset + other.length;
+    }
+    if (meets) finish();
+    batch.push_back(std::move(request));
+  }
+  finish();
+  Result<void> closed = loop->run_until((*disk)->close());
+  if (!closed) std::fprintf(stderr, "close: %s\n", closed.error().message().c_str());
+  return g_failed || !closed ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace vmm::disk
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 2;
+  vmm::disk::DiskOptions options;
+  options.path = argv[1];
+  for (int i = 2; i < argc; ++i) {
+    const std::string flag = argv[i];
+    if (flag == "ro") options.read_only = true;
+    if (flag == "direct") options.cache = vmm::disk::CacheMode::kNone;
+    if (flag == "temporary") options.temporary = true;
+    if (flag == "small-cache") {
+      options.l2_cache_entry_size = 512;
+      options.l2_cache_size = options.refcount_cache_size = 1024;
+    }
+  }
+  return vmm::disk::run(options);
+}

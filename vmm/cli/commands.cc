@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/cli/commands.h"
 
-#include <array>
+#include "vmm/cli/doctor.h"
+#include "vmm/cli/run.h"
 
 namespace vmm::cli {
 namespace {
 
-constexpr std::array<Command, 0> kCommands = {};
+constexpr Command kCommands[] = {
+    {"run", "Run a virtual machine on this terminal", run_command},
+    {"doctor", "Say whether this host can run virtual machines", doctor_command},
+};
 
 }  // namespace
 

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/cli/run.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+
+#include "vmm/cli/disk_option.h"
+#include "vmm/cli/session.h"
+#include "vmm/cli/size.h"
+#include "vmm/core/log.h"
+#include "vmm/default_kernel.h"
+#include "vmm/machine.h"
+
+namespace vmm::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Exit status: 0 the guest powered off; 1 an error; 2 wrong usage; 3 the guest asked for a "
+    "reboot;\n4 the guest crashed (triple fault); 5 ended with Ctrl-a x; 128 + N ended by signal "
+    "N.\n\nKeys: Ctrl-a x ends the VM, Ctrl-a ? helps, Ctrl-a a sends Ctrl-a.";
+
+// The flags as they stand on the command line.
+struct RunFlags {
+  std::string kernel, initrd, params, memory = "512M", name, console = "serial", log_level = "warn";
+  std::uint32_t nr_cpus = 1;
+  std::vector<std::string> disks;
+};
+
+void add_options(CLI::App& app, RunFlags& flags) {
+  app.add_option("-k,--kernel", flags.kernel,
+                 "Kernel: a bzImage (vmlinuz) or an ELF vmlinux with PVH; without it the running "
+                 "host's, or the newest, from /boot")
+      ->type_name("FILE");
+  app.add_option("-i,--initrd", flags.initrd, "Initial RAM disk")->type_name("FILE");
+  app.add_option("-p,--params", flags.params,
+                 "Kernel command line; console= and root= are added where they are missing")
+      ->type_name("TEXT");
+  app.add_option("-d,--disk", flags.disks,
+                 "Disk image, as often as you like: the guest sees vda, vdb, ... A raw image that "
+                 "the guest can write should say format=raw")
+      ->type_name("FILE[,ro][,format=raw|qcow2][,direct]")
+      ->allow_extra_args(false);
+  app.add_option("-m,--mem", flags.memory, "Guest memory in MiB, or with a suffix K, M, G")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  app.add_option("-c,--cpus", flags.nr_cpus, "Virtual processors")
+      ->type_name("N")
+      ->check(CLI::Range(1u, MachineConfig::kMaxCpus))
+      ->capture_default_str();
+  app.add_option("--name", flags.name, "Name of the virtual machine")->type_name("NAME");
+  app.add_option("--console", flags.console, "What the guest's console is")
+      ->check(CLI::IsMember({"serial"}))
+      ->capture_default_str();
+  app.add_option("--loglevel", flags.log_level, "What to tell on stderr")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  app.footer(kFooter);
+}
+
+log::Level to_level(std::string_view text) {
+  if (text == "debug") return log::Level::kDebug;
+  if (text == "info") return log::Level::kInfo;
+  if (text == "error") return log::Level::kError;
+  return log::Level::kWarning;
+}
+
+Result<MachineConfig> to_config(const RunFlags& flags) {
+  MachineConfig config;
+  config.name = flags.name.empty() ? fmt::format("guest-{}", ::getpid()) : flags.name;
+  config.kernel = flags.kernel;
+  config.initrd = flags.initrd;
+  config.params = flags.params;
+  config.nr_cpus = flags.nr_cpus;
+  VMM_TRY(config.memory_bytes, parse_size(flags.memory, std::uint64_t{1} << 20, "--mem"));
+  if (flags.disks.size() > MachineConfig::kMaxDisks) {
+    return fail(ErrorKind::kInvalid, fmt::format("--disk: {} disks are too many, {} is the limit",
+                                                 flags.disks.size(), MachineConfig::kMaxDisks));
+  }
+  for (const std::string& text : flags.disks) {
+    VMM_TRY(disk::DiskOptions disk, parse_disk_option(text));
+    config.disks.push_back(std::move(disk));
+  }
+  if (config.kernel.empty()) {
+    VMM_TRY(config.kernel, find_default_kernel());
+    log::warn("no --kernel given, booting {}", config.kernel);
+  }
+  return config;
+}
+
+int exit_status(const Outcome& outcome, const Session::End& end) {
+  switch (outcome.kind) {
+    case Outcome::Kind::kPowerOff:
+      return kExitSuccess;
+    case Outcome::Kind::kReboot:
+      return kExitReboot;
+    case Outcome::Kind::kGuestCrash:
+      return kExitGuestCrash;
+    case Outcome::Kind::kFailure:
+      return kExitFailure;
+    case Outcome::Kind::kStopped:
+      break;
+  }
+  return end.signal != 0 ? 128 + end.signal : kExitByUser;
+}
+
+Result<int> run_machine(const MachineConfig& config) {
+  VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
+  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, session->output()));
+  VMM_TRY(Session::End end, session->run(*machine));
+  // A vCPU that waits for a stopped terminal could not be joined.
+  if (end.by_user || end.signal != 0) session->output().abandon();
+  Outcome outcome = machine->finish();
+  session->drain(end);
+  machine.reset();
+  session.reset();  // the terminal is itself again before anything more is said
+  if (!outcome.message.empty()) fmt::print(stderr, "vmm: {}\n", outcome.message);
+  return exit_status(outcome, end);
+}
+
+}  // namespace
+
+Result<int> run_command(const Arguments& arguments) {
+  CLI::App app("Runs a virtual machine on this terminal until it powers off.");
+  RunFlags flags;
+  add_options(app, flags);
+  if (std::optional<int> status = parse(app, arguments)) return *status;
+  log::set_level(to_level(flags.log_level));
+  VMM_TRY(MachineConfig config, to_config(flags));
+  return run_machine(config);
+}
+
+}  // namespace vmm::cli

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// What users write on the command line: sizes, disks, escape keys.
+#include <string>
+
+#include "vmm/cli/disk_option.h"
+#include "vmm/cli/escape.h"
+#include "vmm/cli/size.h"
+#include "vmm/core/testing/catch.h"
+
+using namespace vmm;
+using namespace vmm::cli;
+
+namespace {
+
+std::span<const std::byte> bytes(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+std::string text_of(const std::vector<std::byte>& bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("parse_size: numbers with and without suffixes", "[cli]") {
+  constexpr std::uint64_t kMiB = 1 << 20;
+  CHECK(*parse_size("512", kMiB, "--mem") == 512 * kMiB);
+  CHECK(*parse_size("512", 1, "--size") == 512);
+  CHECK(*parse_size("64k", kMiB, "--mem") == 64 << 10);
+  CHECK(*parse_size("4G", kMiB, "--mem") == std::uint64_t{4} << 30);
+  CHECK(*parse_size("1TiB", kMiB, "--mem") == std::uint64_t{1} << 40);
+  CHECK(*parse_size("7MB", kMiB, "--mem") == 7 * kMiB);
+  CHECK(*parse_size("100B", kMiB, "--mem") == 100);
+  CHECK(*parse_size("0", kMiB, "--mem") == 0);
+}
+
+TEST_CASE("parse_size: what is no size is refused, with the flag's name", "[cli]") {
+  for (const char* text : {"", "M", "-1", "1.5G", "12x", "12 M", "0x10", "iB", "5iB"}) {
+    INFO(text);
+    Result<std::uint64_t> size = parse_size(text, 1, "--mem");
+    REQUIRE_FALSE(size);
+    CHECK(contains(size.error().message(), "--mem: '" + std::string(text) + "'"));
+  }
+  for (const char* text : {"99999999999999999999", "18446744073709551615", "9999999999G"}) {
+    CHECK(contains(parse_size(text, 1, "--mem").error().message(), "too large"));
+  }
+}
+
+TEST_CASE("parse_disk_option: a file and its options", "[cli]") {
+  disk::DiskOptions plain = *parse_disk_option("a b.qcow2");
+  CHECK(plain.path == "a b.qcow2");
+  CHECK_FALSE(plain.read_only);
+  CHECK_FALSE(plain.format);
+  disk::DiskOptions all = *parse_disk_option("x,ro,format=raw,direct");
+  CHECK(all.path == "x");
+  CHECK(all.read_only);
+  CHECK(all.direct);
+  CHECK(all.format == disk::Format::kRaw);
+  CHECK(parse_disk_option("x,format=qcow2")->format == disk::Format::kQcow2);
+}
+
+TEST_CASE("parse_disk_option: unknown options and formats are named", "[cli]") {
+  CHECK(contains(parse_disk_option("x,readonly").error().message(),
+                 "--disk x: there is no option 'readonly'"));
+  CHECK(contains(parse_disk_option("x,").error().message(), "there is no option ''"));
+  CHECK(contains(parse_disk_option("x,format=vmdk").error().message(), "vmdk"));
+  CHECK(contains(parse_disk_option("").error().message(), "no file name"));
+  CHECK(contains(parse_disk_option(",ro").error().message(), "no file name"));
+}
+
+TEST_CASE("EscapeParser: what is typed goes to the guest", "[cli]") {
+  EscapeParser parser;
+  CHECK(text_of(parser.parse(bytes("ls -l\r")).for_guest) == "ls -l\r");
+}
+
+TEST_CASE("EscapeParser: Ctrl-a x quits, and nothing after it counts", "[cli]") {
+  EscapeParser parser;
+  auto parsed = parser.parse(bytes("ab\x01xcd"));
+  CHECK(parsed.quit);
+  CHECK(text_of(parsed.for_guest) == "ab");
+}
+
+TEST_CASE("EscapeParser: the two keys may come in two reads", "[cli]") {
+  EscapeParser parser;
+  auto first = parser.parse(bytes("\x01"));
+  CHECK(first.for_guest.empty());
+  CHECK_FALSE(first.quit);
+  CHECK(parser.parse(bytes("x")).quit);
+}
+
+TEST_CASE("EscapeParser: Ctrl-a twice, or Ctrl-a a, is one Ctrl-a for the guest", "[cli]") {
+  EscapeParser parser;
+  CHECK(text_of(parser.parse(bytes("\x01\x01")).for_guest) == "\x01");
+  CHECK(text_of(parser
+                    .parse(bytes("\x01"
+                                 "ax"))
+                    .for_guest) == "\x01x");
+  auto help = parser.parse(bytes("\x01?"));
+  CHECK(help.help);
+  CHECK(help.for_guest.empty());
+}

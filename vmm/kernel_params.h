@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel command line: what the user gave, and what is added where it is missing.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace vmm {
+
+// Whether `params` has the parameter `name` ("root"), as `name=...`, or as `name` alone. Double
+// quotes keep blanks together, as the kernel has it; what follows " -- " is for init.
+bool has_param(std::string_view params, std::string_view name);
+
+struct RootDisk {
+  bool exists = false;  // the machine has a disk at all
+  bool partitioned = false;
+  bool read_only = false;
+};
+
+// `params` with console=ttyS0 where no console= is given, and root=/dev/vda (vda1 on a partitioned
+// disk) where no root= is given and there is a disk.
+std::string complete_params(std::string_view params, const RootDisk& disk);
+
+}  // namespace vmm

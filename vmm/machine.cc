@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/machine.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "arch/x86/acpi.h"
+#include "arch/x86/boot_params.h"
+#include "arch/x86/cpu_state.h"
+#include "arch/x86/cpuid.h"
+#include "arch/x86/initrd.h"
+#include "arch/x86/kernel.h"
+#include "arch/x86/layout.h"
+#include "arch/x86/memory_map.h"
+#include "devices/legacy/acpi_pm.h"
+#include "devices/legacy/cmos_rtc.h"
+#include "devices/legacy/i8042.h"
+#include "devices/legacy/serial.h"
+#include "devices/pci/root.h"
+#include "vmm/core/bus.h"
+#include "vmm/core/guest_memory.h"
+#include "vmm/core/log.h"
+#include "vmm/end_signal.h"
+#include "vmm/kernel_params.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/vm.h"
+#include "vmm/machine_disk.h"
+
+namespace vmm {
+namespace {
+
+namespace layout = x86::layout;
+
+static_assert(layout::kPciEcamSize == pci::Root::kEcamSize);
+
+constexpr x86::AcpiPmPorts kAcpiPmPorts = {
+    .pm1_event = layout::kAcpiPmPort + legacy::AcpiPm::kPm1Event,
+    .pm1_control = layout::kAcpiPmPort + legacy::AcpiPm::kPm1Control,
+    .timer = layout::kAcpiPmPort + legacy::AcpiPm::kPmTimer,
+    .reset = layout::kAcpiPmPort + legacy::AcpiPm::kReset,
+    .reset_value = legacy::AcpiPm::kResetValue,
+    .sleep_type_power_off = legacy::AcpiPm::kSleepTypePowerOff,
+};
+
+Result<GuestMemory> create_memory(std::uint64_t bytes) {
+  if (bytes < x86::kMinRam) {
+    return fail(ErrorKind::kInvalid, fmt::format("--mem: {} bytes are too little, a guest needs at "
+                                                 "least {} MiB",
+                                                 bytes, x86::kMinRam >> 20));
+  }
+  std::uint64_t host_bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                             static_cast<std::uint64_t>(::sysconf(_SC_PAGE_SIZE));
+  if (bytes > layout::kMaxRam || bytes > host_bytes) {
+    return fail(ErrorKind::kInvalid, fmt::format("--mem: {} MiB are more than the {} MiB this host "
+                                                 "has",
+                                                 bytes >> 20, host_bytes >> 20));
+  }
+  return GuestMemory::create(x86::ram_ranges(bytes));
+}
+
+}  // namespace
+
+// In the order of making; taken apart in reverse, so that nothing outlives what it uses.
+struct Machine::Parts {
+  Parts(const MachineConfig& the_config, GuestMemory the_memory, kvm::Kvm the_kvm,
+        std::unique_ptr<kvm::Vm> the_vm, EndSignal the_end)
+      : config(the_config),
+        memory(std::move(the_memory)),
+        kvm(std::move(the_kvm)),
+        vm(std::move(the_vm)),
+        end(std::move(the_end)) {}
+
+  Result<void> add_legacy_devices(legacy::ConsoleSink& console);
+  Result<void> add_pci();
+  Result<std::string> command_line();
+  Result<x86::LoadedKernel> load_guest();
+  Result<void> add_vcpus(const x86::LoadedKernel& kernel);
+
+  const MachineConfig config;
+  GuestMemory memory;
+  kvm::Kvm kvm;
+  std::unique_ptr<kvm::Vm> vm;
+  EndSignal end;
+  Bus ports{"port"};
+  Bus mmio{"MMIO"};
+
+  std::unique_ptr<Interrupt> com1_line;
+  std::unique_ptr<Interrupt> sci_line;
+  std::unique_ptr<legacy::Serial> com1;
+  std::unique_ptr<legacy::AcpiPm> acpi_pm;
+  legacy::CmosRtc rtc;
+  legacy::I8042 i8042{[this] { end.raise({Outcome::Kind::kReboot, {}}); }};
+
+  std::vector<std::unique_ptr<MachineDisk>> disks;
+  pci::Root pci_root{{layout::kPciWindow, layout::kPciWindowSize}};
+
+  std::vector<std::unique_ptr<kvm::Vcpu>> vcpus;
+};
+
+Result<void> Machine::Parts::add_legacy_devices(legacy::ConsoleSink& console) {
+  VMM_TRY(com1_line, vm->create_line(layout::kCom1Gsi));
+  VMM_TRY(sci_line, vm->create_line(layout::kSciGsi));
+  com1 = std::make_unique<legacy::Serial>(*com1_line, console);
+  acpi_pm = std::make_unique<legacy::AcpiPm>(
+      *sci_line,
+      [this] {
+        end.raise({Outcome::Kind::kPowerOff, {}});
+      },
+      [this] {
+        end.raise({Outcome::Kind::kReboot, {}});
+      });
+  VMM_CHECK(ports.insert(layout::kCom1Port, legacy::Serial::kNrPorts, *com1));
+  VMM_CHECK(ports.insert(layout::kAcpiPmPort, legacy::AcpiPm::kNrPorts, *acpi_pm));
+  VMM_CHECK(ports.insert(legacy::CmosRtc::kPort, legacy::CmosRtc::kNrPorts, rtc));
+  return ports.insert(legacy::I8042::kPort, legacy::I8042::kNrPorts, i8042);
+}
+
+Result<void> Machine::Parts::add_pci() {
+  VMM_CHECK(
+      ports.insert(pci::Root::kConfigPort, pci::Root::kNrConfigPorts, pci_root.config_ports()));
+  VMM_CHECK(mmio.insert(layout::kPciEcam, layout::kPciEcamSize, pci_root.ecam()));
+  VMM_CHECK(mmio.insert(layout::kPciWindow, layout::kPciWindowSize, pci_root.window()));
+  for (const std::unique_ptr<MachineDisk>& disk : disks) {
+    VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root));
+  }
+  return {};
+}
+
+Result<std::string> Machine::Parts::command_line() {
+  RootDisk root;
+  if (!disks.empty() && !has_param(config.params, "root")) {
+    root.exists = true;
+    root.read_only = config.disks.front().read_only;
+    VMM_TRY(root.partitioned, disks.front()->has_partition_table());
+  }
+  return complete_params(config.params, root);
+}
+
+Result<x86::LoadedKernel> Machine::Parts::load_guest() {
+  VMM_TRY(x86::LoadedKernel kernel, x86::load_kernel(config.kernel, memory));
+  VMM_TRY(std::string params, command_line());
+  log::info("kernel {}, command line: {}", config.kernel, params);
+
+  x86::BootInfo info;
+  if (!config.initrd.empty()) {
+    VMM_TRY(info.initrd, x86::load_initrd(config.initrd, kernel, memory));
+  }
+  const std::vector<x86::MemoryMapEntry> map = x86::memory_map(memory);
+  info.memory_map = map;
+  x86::AcpiConfig acpi;
+  acpi.nr_cpus = config.nr_cpus;
+  acpi.pm = kAcpiPmPorts;
+  acpi.has_rtc = true;
+  VMM_TRY(info.rsdp, x86::write_acpi_tables(memory, acpi));
+  VMM_CHECK(x86::write_command_line(memory, kernel, params));
+  if (kernel.protocol == x86::BootProtocol::kLinux64) {
+    VMM_CHECK(x86::write_boot_params(memory, kernel, info));
+  } else {
+    VMM_CHECK(x86::write_pvh_start_info(memory, info));
+  }
+  VMM_CHECK(x86::write_boot_tables(memory, kernel.protocol));
+  return kernel;
+}
+
+Result<void> Machine::Parts::add_vcpus(const x86::LoadedKernel& kernel) {
+  VMM_TRY(const std::vector<kvm_cpuid_entry2> supported, kvm.supported_cpuid());
+  x86::CpuidConfig cpuid;
+  cpuid.nr_cpus = config.nr_cpus;
+  cpuid.tsc_deadline_timer = kvm.check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
+  for (std::uint32_t id = 0; id < config.nr_cpus; ++id) {
+    VMM_TRY(std::unique_ptr<kvm::Vcpu> vcpu, kvm::Vcpu::create(kvm, *vm, id));
+    cpuid.apic_id = id;
+    VMM_CHECK(vcpu->set_cpuid(x86::guest_cpuid(supported, cpuid)));
+    VMM_CHECK(x86::set_msrs(*vcpu));
+    vcpus.push_back(std::move(vcpu));
+  }
+  return x86::set_boot_registers(*vcpus.front(), kernel.protocol, kernel.entry);
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
+                                                 legacy::ConsoleSink& console) {
+  // Cheap checks of what the user gave come before anything is started.
+  VMM_TRY(GuestMemory memory, create_memory(config.memory_bytes));
+  VMM_TRY(kvm::Kvm kvm, kvm::Kvm::open());
+  VMM_TRY(std::unique_ptr<kvm::Vm> vm, kvm::Vm::create(kvm));
+  VMM_TRY(EndSignal end, EndSignal::create());
+  auto parts = std::make_unique<Parts>(config, std::move(memory), std::move(kvm), std::move(vm),
+                                       std::move(end));
+  for (std::size_t i = 0; i < config.disks.size(); ++i) {
+    VMM_TRY(std::unique_ptr<MachineDisk> disk, MachineDisk::open(config.disks[i], i));
+    parts->disks.push_back(std::move(disk));
+  }
+  VMM_TRY(const x86::LoadedKernel kernel, parts->load_guest());
+
+  VMM_CHECK(parts->vm->map_memory(parts->memory));
+  VMM_CHECK(parts->vm->set_tss_address(GuestAddress(layout::kKvmTss)));
+  VMM_CHECK(parts->vm->create_irqchip());
+  VMM_CHECK(parts->add_legacy_devices(console));
+  VMM_CHECK(parts->add_pci());
+  VMM_CHECK(parts->add_vcpus(kernel));
+  return std::unique_ptr<Machine>(new Machine(std::move(parts)));
+}
+
+Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {
+}
+
+Machine::~Machine() = default;
+
+void Machine::start() {
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) {
+    vcpu->start(parts_->ports, parts_->mmio, [this](const kvm::VcpuEnd& vcpu_end) {
+      using Kind = kvm::VcpuEnd::Kind;
+      if (vcpu_end.kind == Kind::kStopped) return;
+      parts_->end.raise({vcpu_end.kind == Kind::kGuestCrash ? Outcome::Kind::kGuestCrash
+                                                            : Outcome::Kind::kFailure,
+                         vcpu_end.message});
+    });
+  }
+}
+
+int Machine::ended_fd() const {
+  return parts_->end.fd();
+}
+
+Outcome Machine::finish() {
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->request_stop();
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->join();
+  Outcome outcome = parts_->end.outcome().value_or(Outcome{});
+  for (const std::unique_ptr<MachineDisk>& disk : parts_->disks) {
+    Result<void> closed = disk->close();
+    if (closed) continue;
+    // Each is told; the first decides the exit status where nothing worse has happened.
+    log::error("{}", closed.error().message());
+    if (outcome.message.empty()) outcome = {Outcome::Kind::kFailure, closed.error().message()};
+  }
+  return outcome;
+}
+
+legacy::Serial& Machine::serial() {
+  return *parts_->com1;
+}
+
+}  // namespace vmm

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Machine: puts a virtual machine together from its configuration, runs it, and takes it apart.
+//
+//   auto machine = Machine::create(config, console);
+//   machine->start();
+//   ... poll machine->ended_fd(), hand input to machine->serial() ...
+//   Outcome outcome = machine->finish();
+#pragma once
+
+#include <memory>
+
+#include "vmm/core/result.h"
+#include "vmm/machine_config.h"
+#include "vmm/outcome.h"
+
+namespace vmm {
+
+namespace legacy {
+class ConsoleSink;
+class Serial;
+}  // namespace legacy
+
+class Machine {
+ public:
+  // Checks and opens everything the configuration names, and loads the kernel; no guest code runs
+  // yet. `console` gets what the guest's serial port sends, on vCPU threads; it must outlive the
+  // machine.
+  static Result<std::unique_ptr<Machine>> create(const MachineConfig& config,
+                                                 legacy::ConsoleSink& console);
+  ~Machine();
+
+  // Once.
+  void start();
+
+  // Becomes readable when the guest, or KVM, has ended the run. Stays so.
+  int ended_fd() const;
+
+  // Stops the vCPUs, waits for disk I/O in flight, and closes the disks. An error of that turns an
+  // outcome without one into kFailure. Once, after start().
+  Outcome finish();
+
+  // The console's other direction.
+  legacy::Serial& serial();
+
+ private:
+  struct Parts;
+  explicit Machine(std::unique_ptr<Parts> parts);
+
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace vmm

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a machine is made of, as plain values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "disk/open_disk.h"
+
+namespace vmm {
+
+struct MachineConfig {
+  static constexpr std::uint32_t kMaxCpus = 64;
+  static constexpr std::size_t kMaxDisks = 26;  // vda to vdz; PCI slots allow 31
+
+  std::string name;
+  std::string kernel;  // path
+  std::string initrd;  // path; empty: none
+  std::string params;  // the kernel command line as the user gave it
+  std::uint64_t memory_bytes = std::uint64_t{512} << 20;
+  std::uint32_t nr_cpus = 1;
+  std::vector<disk::DiskOptions> disks;
+};
+
+}  // namespace vmm

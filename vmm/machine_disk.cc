@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/machine_disk.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+
+#include "devices/pci/root.h"
+#include "devices/virtio/blk.h"
+#include "devices/virtio/pci_transport.h"
+#include "vmm/core/log.h"
+#include "vmm/partition_table.h"
+
+namespace vmm {
+namespace {
+
+Task<Result<bool>> look_for_partitions(disk::Disk& disk) {
+  std::array<std::byte, kPartitionTableBytes> start{};
+  std::size_t size = static_cast<std::size_t>(std::min<std::uint64_t>(start.size(), disk.size()));
+  const iovec whole{start.data(), size};
+  VMM_CO_CHECK(co_await disk.readv(0, IoVec(&whole, 1)));
+  co_return has_partition_table(std::span(start).first(size));
+}
+
+Task<void> destroy(std::unique_ptr<disk::Disk> disk) {
+  disk.reset();
+  co_return;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MachineDisk>> MachineDisk::open(disk::DiskOptions options,
+                                                       std::size_t index) {
+  VMM_TRY(std::unique_ptr<IoThread> thread, IoThread::start(fmt::format("vmm-disk{}", index)));
+  std::unique_ptr<MachineDisk> self(new MachineDisk(std::move(options), std::move(thread)));
+  IoThread& io = *self->thread_;
+  VMM_TRY(self->disk_,
+          io.call([&] { return disk::open_disk(io.loop(), disk::DiskOptions(self->options_)); }));
+  log::info("{}: {}, {} MiB{}", self->options_.path, self->disk_->format(),
+            self->disk_->size() >> 20, self->disk_->read_only() ? ", read-only" : "");
+  return self;
+}
+
+MachineDisk::MachineDisk(disk::DiskOptions options, std::unique_ptr<IoThread> thread)
+    : options_(std::move(options)), thread_(std::move(thread)) {
+}
+
+MachineDisk::~MachineDisk() {
+  transport_.reset();
+  blk_.reset();
+  if (!disk_) return;
+  // What a disk leaves to do belongs to its loop's thread.
+  thread_->call([this] { return destroy(std::move(disk_)); });
+}
+
+Result<bool> MachineDisk::has_partition_table() {
+  Result<bool> found = thread_->call([this] { return look_for_partitions(*disk_); });
+  if (found) return found;
+  return Unexpected(std::move(found).error().with_context(options_.path));
+}
+
+Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
+                                 KickRegistrar& kicks, pci::Root& root) {
+  virtio::BlkOptions options;
+  options.name = options_.path;
+  // The file's name, so that /dev/disk/by-id tells disks apart.
+  options.id = options_.path.substr(options_.path.rfind('/') + 1);
+  blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory);
+  VMM_TRY(transport_, virtio::PciTransport::create(*blk_, msi, &kicks));
+  VMM_TRY([[maybe_unused]] unsigned slot, root.attach(*transport_));
+  return {};
+}
+
+Result<void> MachineDisk::close() {
+  if (transport_) transport_->stop();
+  Result<void> closed = thread_->call([this] { return disk_->close(); });
+  if (closed) return closed;
+  return Unexpected(std::move(closed).error().with_context(options_.path));
+}
+
+}  // namespace vmm

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// MachineDisk: one disk of a machine: the image, the thread that does its I/O, the virtio-blk
+// device on it and the PCI function that the guest sees.
+#pragma once
+
+#include <memory>
+
+#include "disk/open_disk.h"
+#include "vmm/core/guest_memory.h"
+#include "vmm/core/interrupt.h"
+#include "vmm/core/result.h"
+#include "vmm/io/io_thread.h"
+
+namespace vmm {
+
+namespace pci {
+class Root;
+}
+namespace virtio {
+class Blk;
+class PciTransport;
+}  // namespace virtio
+
+class MachineDisk {
+ public:
+  // Opens the image; `index` counts the machine's disks from 0 and names the thread.
+  static Result<std::unique_ptr<MachineDisk>> open(disk::DiskOptions options, std::size_t index);
+  // close() first, where the disk's last state matters.
+  ~MachineDisk();
+
+  // Whether the image has an MBR with partitions, or a GPT. Before attach().
+  Result<bool> has_partition_table();
+
+  // Makes the device and puts it on the bus. All must outlive this.
+  Result<void> attach(const GuestMemory& memory, MsiController& msi, KickRegistrar& kicks,
+                      pci::Root& root);
+
+  // When no vCPU runs any more: waits for what is in flight, flushes, and closes the image.
+  Result<void> close();
+
+ private:
+  MachineDisk(disk::DiskOptions options, std::unique_ptr<IoThread> thread);
+
+  const disk::DiskOptions options_;
+  std::unique_ptr<IoThread> thread_;
+  std::unique_ptr<disk::Disk> disk_;
+  std::unique_ptr<virtio::Blk> blk_;
+  std::unique_ptr<virtio::PciTransport> transport_;
+};
+
+}  // namespace vmm

@@ -8,10 +8,12 @@
 
 #include "disk/aligned_buffer.h"
 #include "disk/file_storage.h"
+#include "disk/qcow/check.h"
 #include "disk/qcow/create.h"
 #include "disk/qcow/qcow_disk.h"
 #include "disk/raw_disk.h"
 #include "disk/writethrough_disk.h"
+#include "vmm/core/log.h"
 
 namespace vmm::disk {
 namespace {
@@ -127,6 +129,13 @@ Task<Result<std::unique_ptr<Disk>>> open_qcow2(EventLoop& loop, std::unique_ptr<
                                storage->size()));
   }
   VMM_CO_TRY(qcow::Header header, co_await qcow::read_header(*storage));
+  if (header.has(qcow::Incompatible::kDirty) && !storage->read_only()) {
+    log::warn("{}: was not closed cleanly, its refcounts are repaired", options.path);
+    Result<qcow::CheckReport> report =
+        co_await qcow::check_image(loop, *storage, header, qcow::Repair::kAll);
+    if (!report) co_return Unexpected(std::move(report).error().with_context("repair"));
+    VMM_CO_TRY(header, co_await qcow::read_header(*storage));
+  }
   std::unique_ptr<Storage> data_file;
   if (header.has(qcow::Incompatible::kDataFile)) {
     VMM_CO_TRY(data_file, co_await open_data_file(loop, options,

@@ -196,19 +196,26 @@ Task<void> QcowDisk::mark_corrupt(std::string reason) {
   if (!written) log::error("marking the image corrupt failed: {}", written.error().message());
 }
 
+// Commits until nothing is left to do: what was freed takes three rounds, gone from the tables,
+// punched, gone from the refcounts.
+Task<Result<void>> QcowDisk::settle() {
+  for (int round = 0; round < 4; ++round) {
+    VMM_CO_CHECK(co_await commit());
+    co_await background_.close();
+    background_.reopen();
+    const bool rest = !dropped_.empty() || !punched_.empty() || l2_.nr_dirty() > 0 ||
+                      refcounts_.cache().nr_dirty() > 0 || l1_.dirty() ||
+                      refcounts_.table().dirty();
+    if (!rest) break;
+  }
+  co_return Result<void>();
+}
+
 Task<Result<void>> QcowDisk::close() {
   Result<void> done;
-  if (!read_only()) {
-    // What was freed takes three rounds: gone from the tables, punched, gone from the refcounts.
-    for (int round = 0; round < 4 && done && !corrupt_; ++round) {
-      done = co_await commit();
-      co_await background_.close();
-      background_.reopen();
-      const bool rest = !dropped_.empty() || !punched_.empty() || l2_.nr_dirty() > 0 ||
-                        refcounts_.cache().nr_dirty() > 0 || l1_.dirty() ||
-                        refcounts_.table().dirty();
-      if (!rest) break;
-    }
+  if (!read_only() && !corrupt_) {
+    done = co_await end_partial_cluster();
+    if (done) done = co_await settle();
     const std::uint64_t whole =
         (storage_->size() + geometry_.cluster_mask()) & ~geometry_.cluster_mask();
     if (done && !corrupt_ && whole != storage_->size()) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "disk/qcow/units.h"
+#include "disk/storage.h"
 #include "vmm/core/result.h"
 
 namespace vmm::disk::qcow {
@@ -103,6 +104,9 @@ Result<Geometry> decode_geometry(std::span<const std::byte> start);
 
 // `first_cluster`: the file's first cluster, zeros where the file is shorter. `file_size` in bytes.
 Result<Header> decode_header(std::span<const std::byte> first_cluster, std::uint64_t file_size);
+
+// Reads and checks the header; changes nothing, opens nothing the image names.
+Task<Result<Header>> read_header(Storage& storage);
 
 // At most one cluster long. Fails where extensions and the backing file's name do not fit.
 Result<std::vector<std::byte>> encode_header(const Header& header);

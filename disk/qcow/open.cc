@@ -136,13 +136,15 @@ QcowDisk::QcowDisk(EventLoop& loop, std::unique_ptr<Storage> storage, Header hea
       passages_(loop),
       table_mutex_(loop),
       background_(loop),
-      commit_mutex_(loop) {
+      commit_mutex_(loop),
+      partial_mutex_(loop) {
 }
 
 QcowDisk::~QcowDisk() = default;
 
 Task<Result<void>> QcowDisk::load() {
-  return l1_.load(*storage_, header_.l1_offset, header_.l1_entries);
+  VMM_CO_TRY(snapshots_, co_await load_snapshots(*storage_, header_));
+  co_return co_await l1_.load(*storage_, header_.l1_offset, header_.l1_entries);
 }
 
 Task<Result<void>> QcowDisk::prepare_writing() {
@@ -174,8 +176,13 @@ void QcowDisk::note_metadata() {
   note(header_.l1_offset, std::uint64_t{header_.l1_entries} * 8, MetadataKind::kL1Table);
   note(header_.refcount_table_offset, refcounts_.table().size() * 8, MetadataKind::kRefcountTable);
   if (header_.nr_snapshots > 0) {
-    note(header_.snapshots_offset, std::uint64_t{header_.nr_snapshots} * 40,
-         MetadataKind::kSnapshotTable);
+    Result<std::vector<std::byte>> table = encode_snapshots(snapshots_);
+    note(header_.snapshots_offset, table ? table->size() : 1, MetadataKind::kSnapshotTable);
+  }
+  for (const Snapshot& snapshot : snapshots_) {
+    if (snapshot.l1_entries == 0) continue;
+    note(snapshot.l1_offset, std::uint64_t{snapshot.l1_entries} * 8,
+         MetadataKind::kInactiveL1Table);
   }
   for (std::uint64_t entry : refcounts_.table().entries()) {
     if (entry != 0) note(HostOffset(entry), 1, MetadataKind::kRefcountBlock);

@@ -18,6 +18,7 @@
 #include "disk/qcow/metadata_map.h"
 #include "disk/qcow/refcounts.h"
 #include "disk/qcow/resident_table.h"
+#include "disk/qcow/snapshot_table.h"
 #include "disk/qcow/table_cache.h"
 #include "disk/storage.h"
 
@@ -54,9 +55,6 @@ struct Statistics {
   std::uint64_t l2_slice_bytes = 0;
 };
 
-// Reads and checks the header; changes nothing, opens nothing the image names.
-Task<Result<Header>> read_header(Storage& storage);
-
 class QcowDisk final : public Disk, private TableCache::WriteBack {
  public:
   // `backing` and `data_file` are there exactly where the header asks for them (a backing file may
@@ -88,6 +86,34 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Storage& storage() { return *storage_; }
   Statistics statistics() const;
 
+  // What follows is for tools and for a paused VM: nothing else may be under way. On a read-only
+  // disk what changes something fails with kPermission.
+
+  // Makes a snapshot of what the disk holds now. The id is chosen here.
+  Task<Result<void>> create_snapshot(Snapshot snapshot);
+  // By id or name, the id first. Fails with kNotFound. Applying restores the size too.
+  Task<Result<void>> apply_snapshot(std::string id_or_name);
+  Task<Result<void>> delete_snapshot(std::string id_or_name);
+  const std::vector<Snapshot>& snapshots() const { return snapshots_; }
+
+  // In bytes, a multiple of 512. What is cut off is lost; what is added reads as zeros.
+  Task<Result<void>> resize(std::uint64_t size);
+
+  // Stores one whole cluster (the last one may be shorter) compressed, or as it is where that saves
+  // nothing. `packed` is what compress() made of it, empty where nothing was saved.
+  Task<Result<void>> write_compressed(std::uint64_t offset, std::span<const std::byte> packed,
+                                      IoVec cluster);
+
+  // Gives every cluster its place; `full` writes zeros there, else `reserve` asks the file system
+  // for the space. For images without a backing file that were just made.
+  Task<Result<void>> preallocate(bool reserve, bool full);
+
+  // Changes what the header says and nothing else: the guest may see different data.
+  Task<Result<void>> set_backing(std::string name, std::string format);
+
+  // Forgets all guest data in this image, so that the backing file shows: after a commit.
+  Task<Result<void>> make_empty();
+
   // What is stored at `offset` < size(), and for how far (to the end of a slice at most).
   Task<Result<Extent>> extent_at(std::uint64_t offset);
 
@@ -96,6 +122,23 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
            std::unique_ptr<Disk> backing, std::unique_ptr<Storage> data_file,
            const QcowOptions& options, const L2Format& format, std::size_t l2_slices,
            std::size_t refcount_slices);
+
+  // snapshot.cc
+  Result<void> check_maintenance();
+  Task<Result<void>> settle();
+  Task<Result<void>> set_dirty(bool dirty);
+  Task<Result<void>> change_references(const std::vector<std::uint64_t>& l1, bool up);
+  Task<Result<void>> refresh_copied();
+  Task<Result<std::vector<std::uint64_t>>> read_l1(HostOffset at, std::uint64_t entries);
+  Task<Result<HostOffset>> write_new_table(std::span<const std::byte> bytes, MetadataKind kind);
+  Task<Result<void>> replace_snapshot_table(std::vector<Snapshot> snapshots);
+  Task<Result<void>> replace_l1(const std::vector<std::uint64_t>& l1, std::uint64_t size);
+  Result<std::size_t> find_snapshot(const std::string& id_or_name) const;
+  Task<Result<void>> apply_at(std::size_t index);
+
+  // write_compressed.cc
+  Task<Result<HostOffset>> allocate_bytes(std::uint64_t size);
+  Task<Result<void>> end_partial_cluster();
 
   // open.cc
   Task<Result<void>> load();
@@ -194,6 +237,12 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   std::vector<HostRun> dropped_;  // references that are gone in memory, and still in the file
   std::vector<Punched> punched_;  // gone in the file too; free once the holes are durable
   bool corrupt_ = false;
+
+  std::vector<Snapshot> snapshots_;
+  // The cluster that compressed data is appended to. It has one reference of its own.
+  HostOffset partial_at_;  // the next byte; 0: there is none
+  HostOffset partial_end_;
+  AsyncMutex partial_mutex_;
 };
 
 }  // namespace vmm::disk::qcow

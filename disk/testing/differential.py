@@ -39,6 +39,7 @@ class Image:
         self.path = os.path.join(directory, "image.qcow2")
         self.options = self.choose_options()
         self.content = bytearray(self.size)
+        self.snapshots = {}  # name -> content
         self.create()
 
     def choose_options(self):
@@ -145,6 +146,68 @@ class Image:
         if "failed" in output:
             raise Difference("qemu-io: " + output[-500:])
 
+    def a_snapshot_turn(self, by_qemu):
+        """Takes, applies or deletes a snapshot."""
+        rng = self.rng
+        verb = rng.choice(["create", "create", "apply", "delete"])
+        if not self.snapshots:
+            verb = "create"
+        if self.options.get("refcount_bits", 16) < 8:
+            return  # cannot count that far
+        name = f"s{rng.randrange(1000000)}" if verb == "create" else rng.choice(list(self.snapshots))
+        if by_qemu:
+            flag = {"create": "-c", "apply": "-a", "delete": "-d"}[verb]
+            run("qemu-img", "snapshot", flag, name, self.path)
+        else:
+            run(self.tool, self.path, text=f"snapshot {verb} {name}\n")
+        if verb == "create":
+            self.snapshots[name] = bytes(self.content)
+        elif verb == "apply":
+            self.content = bytearray(self.snapshots[name])
+            self.size = len(self.content)
+        else:
+            del self.snapshots[name]
+
+    def a_resize_turn(self, by_qemu):
+        if self.options["compat"] == "0.10" and (self.snapshots or self.backing):
+            return
+        size = max(512, self.rng.randrange(self.size // 2, self.size * 2) // 512 * 512)
+        if by_qemu:
+            run("qemu-img", "resize", "-q", "--shrink", "-f", "qcow2", self.path, str(size))
+        else:
+            run(self.tool, self.path, text=f"resize {size}\n")
+        del self.content[size:]
+        self.content += bytes(size - len(self.content))
+        self.size = size
+
+    def a_compressed_turn(self):
+        cluster = self.options["cluster_size"]
+        lines = []
+        for _ in range(8):
+            number = self.rng.randrange(0, (self.size + cluster - 1) // cluster)
+            value = self.rng.randrange(1, 256)
+            end = min(self.size, (number + 1) * cluster)
+            self.content[number * cluster:end] = bytes([value]) * (end - number * cluster)
+            lines.append(f"compress {number * cluster} {value}")
+        run(self.tool, self.path, text="\n".join(lines) + "\n")
+
+    def a_further_turn(self):
+        by_qemu = self.rng.random() < 0.4
+        self.rng.choice([lambda: self.a_snapshot_turn(by_qemu), lambda: self.a_snapshot_turn(by_qemu),
+                         lambda: self.a_resize_turn(by_qemu), self.a_compressed_turn])()
+        self.check()
+
+    def compare_snapshots(self):
+        for name, content in self.snapshots.items():
+            raw = os.path.join(self.directory, "snapshot.raw")
+            run("qemu-img", "convert", "-l", f"snapshot.name={name}", "-O", "raw", self.path, raw)
+            with open(raw, "rb") as file:
+                seen = file.read()
+            # qemu-img gives the snapshot the disk's present size.
+            both = min(len(seen), len(content))
+            if seen[:both] != content[:both]:
+                raise Difference(f"snapshot {name} has changed")
+
     def compare(self, path, what):
         with open(path, "rb") as file:
             seen = file.read()
@@ -176,14 +239,18 @@ def one_image(seed, requests, tool):
         image = Image(rng, directory, tool)
         try:
             image.compare_by_ours()
-            for _ in range(2):
-                image.turn_of_ours(requests // 4)
+            for _ in range(3):
+                image.turn_of_ours(requests // 6)
                 image.check()
                 image.compare_by_qemu()
-                image.turn_of_qemu(requests // 4)
+                image.a_further_turn()
+                image.turn_of_qemu(requests // 6)
+                image.compare_by_ours()
+                image.a_further_turn()
                 image.compare_by_ours()
                 image.turn_of_ours(0)
                 image.check()
+                image.compare_snapshots()
         except Difference as difference:
             raise Difference(f"{difference}\nsize={image.size} backing={image.backing} "
                              f"{image.options}") from None

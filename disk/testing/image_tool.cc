@@ -6,6 +6,9 @@
 //   zero|zero-unmap|discard OFFSET LENGTH
 //   flush
 //   dump PATH                         the whole disk's bytes, to a file
+//   snapshot create|apply|delete NAME
+//   resize SIZE
+//   compress OFFSET VALUE             one cluster, filled with VALUE
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -15,6 +18,8 @@
 
 #include "disk/disk.h"
 #include "disk/open_disk.h"
+#include "disk/qcow/compressed.h"
+#include "disk/qcow/qcow_disk.h"
 #include "vmm/io/sync.h"
 
 namespace vmm::disk {
@@ -79,6 +84,40 @@ Task<Result<void>> dump(Disk& disk, const std::string& path) {
   co_return Result<void>();
 }
 
+Task<Result<void>> compress_cluster(qcow::QcowDisk& disk, std::uint64_t offset, int value) {
+  const std::uint64_t size =
+      std::min<std::uint64_t>(disk.geometry().cluster_size(), disk.size() - offset);
+  std::vector<std::byte> data(disk.geometry().cluster_size(), static_cast<std::byte>(value));
+  std::vector<std::byte> packed(data.size());
+  VMM_CO_TRY(std::size_t length, qcow::compress(disk.header().compression_type, data, packed));
+  iovec iov{data.data(), size};
+  co_return co_await disk.write_compressed(offset, std::span(packed).first(length), IoVec(&iov, 1));
+}
+
+// A request that must be alone: snapshots and the size.
+Result<void> maintain(EventLoop& loop, Disk& disk, const std::string& name) {
+  auto* image = dynamic_cast<qcow::QcowDisk*>(&disk);
+  if (image == nullptr) return fail(ErrorKind::kUnsupported, "not a qcow2 image");
+  char verb[16], argument[256];
+  if (name == "snapshot" && std::scanf("%15s %255s", verb, argument) == 2) {
+    const std::string what = verb;
+    if (what == "apply") return loop.run_until(image->apply_snapshot(argument));
+    if (what == "delete") return loop.run_until(image->delete_snapshot(argument));
+    qcow::Snapshot snapshot;
+    snapshot.name = argument;
+    return loop.run_until(image->create_snapshot(std::move(snapshot)));
+  }
+  unsigned long long number = 0;
+  int value = 0;
+  if (name == "resize" && std::scanf("%llu", &number) == 1) {
+    return loop.run_until(image->resize(number));
+  }
+  if (name == "compress" && std::scanf("%llu %d", &number, &value) == 2) {
+    return loop.run_until(compress_cluster(*image, number, value));
+  }
+  return fail(ErrorKind::kInvalid, "arguments are missing");
+}
+
 int run(const DiskOptions& options) {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
   Result<std::unique_ptr<Disk>> disk = loop->run_until(open_disk(*loop, options));
@@ -102,6 +141,12 @@ int run(const DiskOptions& options) {
       finish();
       Result<void> dumped = loop->run_until(dump(**disk, path));
       if (!dumped) say_failed(request, dumped.error().message());
+      continue;
+    }
+    if (request.name == "snapshot" || request.name == "resize" || request.name == "compress") {
+      finish();
+      Result<void> done = maintain(*loop, **disk, request.name);
+      if (!done) say_failed(request, done.error().message());
       continue;
     }
     unsigned long long offset = 0, length = 0;

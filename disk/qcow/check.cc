@@ -59,6 +59,11 @@ class Checker {
   Task<Result<void>> check_copied_l2(HostOffset table, Repair repair);
   Task<Result<void>> rebuild();
   std::uint64_t true_count(HostCluster cluster) const { return counts_.get(cluster); }
+  // What the image's refcounts say, after what was repaired.
+  std::uint64_t stored_count(HostCluster cluster) const {
+    auto wrong = left_wrong_.find(cluster.index);
+    return wrong == left_wrong_.end() ? true_count(cluster) : wrong->second;
+  }
 
   EventLoop& loop_;
   Storage& storage_;
@@ -67,6 +72,7 @@ class Checker {
   L2Format format_;
   CheckReport report_;
   ReferenceCounts counts_;
+  std::map<std::uint64_t, std::uint64_t> left_wrong_;  // stored refcounts that differ, by cluster
   std::vector<std::uint64_t> refcount_table_;
   std::vector<Snapshot> snapshots_;
   bool must_rebuild_ = false;
@@ -258,6 +264,13 @@ void Checker::compare_one(HostCluster cluster, std::uint64_t counted, std::byte*
   const std::uint64_t stored = load_refcount(block, index, geometry_.refcount_order);
   if (stored == counted) return;
   const bool leak = stored > counted;
+  if (leak && cluster.index >= geometry_.clusters_for(storage_.size())) {
+    // No space is lost there.
+    if (repair == Repair::kNone || must_rebuild_) return;
+    store_refcount(block, index, geometry_.refcount_order, counted);
+    changed = true;
+    return;
+  }
   if (leak) {
     ++report_.leaks;
     say(fmt::format("Leaked cluster {} refcount={} reference={}", cluster.index, stored, counted));
@@ -266,8 +279,11 @@ void Checker::compare_one(HostCluster cluster, std::uint64_t counted, std::byte*
   } else {
     error(fmt::format("cluster {} refcount={} reference={}", cluster.index, stored, counted));
   }
-  if (repair == Repair::kNone || (!leak && repair != Repair::kAll) || must_rebuild_) return;
-  if (counted > geometry_.max_refcount()) return;
+  if (repair == Repair::kNone || (!leak && repair != Repair::kAll) || must_rebuild_ ||
+      counted > geometry_.max_refcount()) {
+    left_wrong_[cluster.index] = stored;
+    return;
+  }
   store_refcount(block, index, geometry_.refcount_order, counted);
   changed = true;
   ++(leak ? report_.leaks_fixed : report_.corruptions_fixed);
@@ -313,10 +329,10 @@ Task<Result<void>> Checker::check_copied(Repair repair) {
       continue;
     }
     const bool copied = (l1[i] & kCopied) != 0;
-    const bool alone = true_count(geometry_.cluster_of(table)) == 1;
+    const bool alone = stored_count(geometry_.cluster_of(table)) == 1;
     if (copied != alone) {
       error(fmt::format("OFLAG_COPIED L2 cluster: l1_index={} l1_entry={:x} refcount={}", i, l1[i],
-                        true_count(geometry_.cluster_of(table))));
+                        stored_count(geometry_.cluster_of(table))));
       if (repair == Repair::kAll) {
         Be64 entry(alone ? l1[i] | kCopied : l1[i] & ~kCopied);
         VMM_CO_CHECK(co_await write_bytes(header_.l1_offset.value + i * 8,
@@ -338,7 +354,7 @@ Task<Result<void>> Checker::check_copied_l2(HostOffset table, Repair repair) {
   for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
     L2Entry entry = load_entry(bytes.data(), i, geometry_);
     if (entry.offset() == 0 && !entry.compressed()) continue;
-    const std::uint64_t count = true_count(geometry_.cluster_of(HostOffset(entry.offset())));
+    const std::uint64_t count = stored_count(geometry_.cluster_of(HostOffset(entry.offset())));
     const bool should = !entry.compressed() && count == 1;
     if (entry.copied() == should || (entry.compressed() && repair != Repair::kAll)) continue;
     if (!entry.compressed()) {
@@ -394,6 +410,7 @@ Task<Result<void>> Checker::rebuild() {
   std::uint64_t next = start + table_clusters;
   for (auto& [number, cluster] : blocks) cluster = next++;
   for (std::uint64_t c = start; c < next; ++c) values[c] = 1;
+  left_wrong_.clear();
 
   AlignedBuffer table = AlignedBuffer::zeroed(table_clusters << geometry_.cluster_bits);
   AlignedBuffer block(geometry_.cluster_size());

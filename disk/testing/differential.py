@@ -7,8 +7,10 @@ every turn. Everything follows from the seed, which is printed with the command 
 """
 
 import argparse
+import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -231,6 +233,56 @@ class Image:
 
     def check(self):
         run("qemu-img", "check", "-q", self.path)
+        found = run(self.tool, self.path, "check")
+        if not found.startswith("0 0 "):
+            raise Difference("this engine's check finds what qemu-img does not:\n" + found[:2000])
+
+    def damage_and_repair(self):
+        """Spoils refcounts and flags; both checks must agree, and the repaired image be sound."""
+        with open(self.path, "r+b") as file:
+            header = file.read(104)
+            cluster_bits = struct.unpack(">I", header[20:24])[0]
+            l1_size, l1, table = struct.unpack(">IQQ", header[36:56])
+            spoiled = self.spoil(file, cluster_bits, l1, l1_size, table)
+        if not spoiled:
+            return
+        # qemu-img reports through its status too; 2 and 3 are findings.
+        theirs = json.loads(subprocess.run(
+            ["qemu-img", "check", "--output=json", self.path], capture_output=True, text=True,
+            timeout=100).stdout)
+        ours = [int(word) for word in run(self.tool, self.path, "check").splitlines()[0].split()]
+        expected = [theirs.get("corruptions", 0), theirs.get("leaks", 0)]
+        if (ours[0] > 0) != (expected[0] > 0) or ours[1] != expected[1]:
+            raise Difference(f"corruptions and leaks: qemu-img finds {expected}, we {ours[:2]}")
+        run(self.tool, self.path, "check", "all")
+        self.check()
+        self.compare_by_qemu()
+
+    def spoil(self, file, cluster_bits, l1, l1_size, table):
+        rng = self.rng
+        kind = rng.choice(["refcount", "refcount", "copied", "block"])
+        file.seek(table)
+        block = struct.unpack(">Q", file.read(8))[0]
+        if kind == "block":
+            file.seek(table)
+            file.write(bytes(8))
+            return True
+        if kind == "refcount":
+            # Not the header's, so that both still find their way.
+            at = block + rng.randrange(8, min(1 << cluster_bits, 64))
+            file.seek(at)
+            old = file.read(1)
+            file.seek(at)
+            file.write(bytes([old[0] ^ (1 << rng.randrange(0, 8))]))
+            return True
+        for index in range(l1_size):
+            file.seek(l1 + index * 8)
+            entry = struct.unpack(">Q", file.read(8))[0]
+            if entry != 0:
+                file.seek(l1 + index * 8)
+                file.write(struct.pack(">Q", entry ^ (1 << 63)))
+                return True
+        return False
 
 
 def one_image(seed, requests, tool):
@@ -251,6 +303,8 @@ def one_image(seed, requests, tool):
                 image.turn_of_ours(0)
                 image.check()
                 image.compare_snapshots()
+            image.damage_and_repair()
+            image.compare_snapshots()
         except Difference as difference:
             raise Difference(f"{difference}\nsize={image.size} backing={image.backing} "
                              f"{image.options}") from None

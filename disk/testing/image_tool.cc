@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // image-tool FILE [ro]: runs the requests on its standard input on an image, 16 at a time where
 // they do not overlap, and stops at the first that fails. For the differential tests.
+// image-tool FILE check [leaks|all]: prints "corruptions leaks corruptions-fixed leaks-fixed" and
+// what was found.
 //
 //   write|read OFFSET LENGTH VALUE    read checks that every byte is VALUE
 //   zero|zero-unmap|discard OFFSET LENGTH
@@ -17,7 +19,9 @@
 #include <vector>
 
 #include "disk/disk.h"
+#include "disk/file_storage.h"
 #include "disk/open_disk.h"
+#include "disk/qcow/check.h"
 #include "disk/qcow/compressed.h"
 #include "disk/qcow/qcow_disk.h"
 #include "vmm/io/sync.h"
@@ -170,11 +174,44 @@ int run(const DiskOptions& options) {
   return g_failed || !closed ? 1 : 0;
 }
 
+Task<Result<qcow::CheckReport>> check_file(EventLoop& loop, Storage& storage, qcow::Repair repair) {
+  VMM_CO_TRY(qcow::Header header, co_await qcow::read_header(storage));
+  co_return co_await qcow::check_image(loop, storage, header, repair);
+}
+
+int check(const std::string& path, const std::string& how) {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  const qcow::Repair repair = how == "leaks" ? qcow::Repair::kLeaks
+                              : how == "all" ? qcow::Repair::kAll
+                                             : qcow::Repair::kNone;
+  FileOptions options;
+  options.read_only = repair == qcow::Repair::kNone;
+  Result<std::unique_ptr<FileStorage>> file = FileStorage::open(*loop, path, options);
+  if (!file) {
+    std::fprintf(stderr, "%s\n", file.error().message().c_str());
+    return 2;
+  }
+  Result<qcow::CheckReport> report = loop->run_until(check_file(*loop, **file, repair));
+  if (!report) {
+    std::fprintf(stderr, "%s\n", report.error().message().c_str());
+    return 1;
+  }
+  std::printf("%llu %llu %llu %llu\n", static_cast<unsigned long long>(report->corruptions),
+              static_cast<unsigned long long>(report->leaks),
+              static_cast<unsigned long long>(report->corruptions_fixed),
+              static_cast<unsigned long long>(report->leaks_fixed));
+  for (const std::string& message : report->messages) std::printf("%s\n", message.c_str());
+  return 0;
+}
+
 }  // namespace
 }  // namespace vmm::disk
 
 int main(int argc, char** argv) {
   if (argc < 2) return 2;
+  if (argc >= 3 && std::strcmp(argv[2], "check") == 0) {
+    return vmm::disk::check(argv[1], argc > 3 ? argv[3] : "");
+  }
   vmm::disk::DiskOptions options;
   options.path = argv[1];
   for (int i = 2; i < argc; ++i) {

@@ -17,7 +17,8 @@ using Bytes = std::vector<std::uint8_t>;
 
 template <std::size_t N>
 struct Text {
-  Text(std::string_view text = {}) { std::memcpy(bytes, text.data(), std::min(N, text.size())); }
+  Text() = default;
+  explicit Text(std::string_view text) { text.copy(bytes, N); }
   char bytes[N] = {};
 };
 
@@ -174,7 +175,7 @@ std::uint8_t checksum(std::span<const std::uint8_t> bytes) {
 
 TableHeader header(std::string_view signature, std::uint8_t revision) {
   TableHeader made;
-  made.signature = signature;
+  made.signature = Text<4>(signature);
   made.revision = revision;
   return made;
 }

@@ -110,7 +110,7 @@ def run_test(build, test, prefix):
         if test["protocol"] == "exitcode" and is_catch(command[0]):
             report = os.path.join(scratch, "report.xml")
             command += ["-r", "xml", "-o", report]
-        with subprocess.Popen(prefix + command, cwd=test["workdir"], env=environment, stdin=subprocess.DEVNULL,
+        with subprocess.Popen(prefix + command, cwd=test["workdir"] or build.directory, env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
             try:
                 output = process.communicate(timeout=limit)[0].decode(errors="replace")

@@ -16,6 +16,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
 
 # pylint: disable=wrong-import-position
 from guest import GuestError, launcher

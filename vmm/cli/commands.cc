@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/cli/commands.h"
 
+#include "vmm/cli/disk.h"
 #include "vmm/cli/doctor.h"
 #include "vmm/cli/run.h"
 
@@ -9,6 +10,7 @@ namespace {
 
 constexpr Command kCommands[] = {
     {"run", "Run a virtual machine on this terminal", run_command},
+    {"disk", "Make, inspect, convert and exercise disk images", disk_command},
     {"doctor", "Say whether this host can run virtual machines", doctor_command},
 };
 

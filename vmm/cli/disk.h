@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// `vmm disk`: the image tools, spoken like qemu-img and qemu-io.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "vmm/cli/command.h"
+
+namespace vmm::cli {
+
+Result<int> disk_command(const Arguments& arguments);
+
+// One file each: disk_NAME.cc.
+Result<int> disk_bench_command(const Arguments& arguments);
+Result<int> disk_io_command(const Arguments& arguments);
+
+// parse() for tools whose callers know qemu-img's exit statuses: a wrong command line is 1 there,
+// and 2 and more mean what was found.
+std::optional<int> parse_tool(CLI::App& app, const Arguments& arguments);
+
+}  // namespace vmm::cli

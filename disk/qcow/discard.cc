@@ -62,6 +62,15 @@ Task<Result<void>> QcowDisk::write_zeroes(std::uint64_t offset, std::uint64_t le
 // Whole clusters. Entries change between two awaits, so no Change is needed; clusters that others
 // are changing are waited for.
 Task<Result<void>> QcowDisk::zero_clusters(GuestOffset from, GuestOffset to, Zeroing how) {
+  if (data_file_) {
+    // A raw data file must read the same without the entries.
+    const std::uint64_t length = std::min(to.value, size()) - from.value;
+    if (header_.has(Autoclear::kRawDataFile)) {
+      VMM_CO_CHECK(co_await data_file_->write_zeroes(from.value, length));
+    } else if (how != Zeroing::kZeroKeep) {
+      VMM_CO_CHECK(co_await data_file_->punch(from.value, length));
+    }
+  }
   while (from < to) {
     VMM_CO_TRY(Table table, table_for(from));
     if (table.offset == HostOffset(0) && !backing_) {

@@ -100,7 +100,8 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<void>> resize(std::uint64_t size);
 
   // Stores one whole cluster (the last one may be shorter) compressed, or as it is where that saves
-  // nothing. `packed` is what compress() made of it, empty where nothing was saved.
+  // nothing. `packed` is what compress() made of it, padded with zeros to a whole cluster; empty
+  // where nothing was saved.
   Task<Result<void>> write_compressed(std::uint64_t offset, std::span<const std::byte> packed,
                                       IoVec cluster);
 

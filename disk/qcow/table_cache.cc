@@ -103,7 +103,12 @@ TableCache::Entry* TableCache::oldest_clean(std::size_t nr_looked_at) {
 Task<Result<void>> TableCache::make_room() {
   bool wrote = false;
   while (entries_.size() >= capacity_) {
-    if (Entry* victim = oldest_clean(wrote ? std::numeric_limits<std::size_t>::max() : kLookedAt)) {
+    // Where dirty entries fill half of the cache, the clean ones would push each other out.
+    const bool crowded = !wrote && nr_dirty_ * 2 >= capacity_;
+    Entry* victim = crowded
+                        ? nullptr
+                        : oldest_clean(wrote ? std::numeric_limits<std::size_t>::max() : kLookedAt);
+    if (victim != nullptr) {
       erase(*victim);
       ++stats_.evictions;
       continue;

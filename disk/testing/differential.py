@@ -59,11 +59,16 @@ class Image:
                 options["extended_l2"] = "on"
             if rng.random() < 0.3:
                 options["compression_type"] = "zstd"
+            if rng.random() < 0.15:
+                options["data_file"] = os.path.join(self.directory, "data.raw")
+                options["data_file_raw"] = rng.choice(["on", "off"])
         return options
 
     def create(self):
         arguments = []
         self.backing = self.rng.choice([None, "raw", "qcow2", "compressed"])
+        if self.options.get("data_file_raw") == "on":
+            self.backing = None
         if self.backing:
             size = self.rng.choice([self.size, max(512, self.size // 1024 * 512),
                                     self.size + 3 * KIB])
@@ -195,6 +200,11 @@ class Image:
 
     def a_further_turn(self):
         by_qemu = self.rng.random() < 0.4
+        if "data_file" in self.options:
+            self.a_resize_turn(by_qemu)
+            if self.options["data_file_raw"] == "on":
+                self.compare(self.options["data_file"], "the raw data file itself")
+            return
         self.rng.choice([lambda: self.a_snapshot_turn(by_qemu), lambda: self.a_snapshot_turn(by_qemu),
                          lambda: self.a_resize_turn(by_qemu), self.a_compressed_turn])()
         self.check()
@@ -212,7 +222,8 @@ class Image:
 
     def compare(self, path, what):
         with open(path, "rb") as file:
-            seen = file.read()
+            # A data file may be longer than the disk.
+            seen = file.read(len(self.content) if path.endswith("data.raw") else -1)
         if seen == bytes(self.content):
             return
         if len(seen) != len(self.content):

@@ -11,6 +11,7 @@
 //   snapshot create|apply|delete NAME
 //   resize SIZE
 //   compress OFFSET VALUE             one cluster, filled with VALUE
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -92,6 +93,7 @@ Task<Result<void>> compress_cluster(qcow::QcowDisk& disk, std::uint64_t offset, 
   const std::uint64_t size =
       std::min<std::uint64_t>(disk.geometry().cluster_size(), disk.size() - offset);
   std::vector<std::byte> data(disk.geometry().cluster_size(), static_cast<std::byte>(value));
+  std::fill(data.begin() + static_cast<std::ptrdiff_t>(size), data.end(), std::byte{0});
   std::vector<std::byte> packed(data.size());
   VMM_CO_TRY(std::size_t length, qcow::compress(disk.header().compression_type, data, packed));
   iovec iov{data.data(), size};

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "disk/qcow/check.h"
 #include "disk/qcow/create.h"
 #include "disk/qcow/qcow_disk.h"
 #include "disk/testing/memory_storage.h"
@@ -41,6 +42,22 @@ class QcowFixture {
     require(loop->run_until(disk->close()));
     disk.reset();
   }
+
+  // Of the bytes as they are in the file.
+  CheckReport check(Repair repair = Repair::kNone) {
+    MemoryStorage storage(*loop, bytes);
+    Result<Header> header = loop->run_until(read_header(storage));
+    require(header);
+    Result<CheckReport> report = loop->run_until(check_image(*loop, storage, *header, repair));
+    require(report);
+    return *report;
+  }
+  bool sound() {
+    const CheckReport report = check();
+    for (const std::string& message : report.messages) UNSCOPED_INFO(message);
+    return report.corruptions == 0 && report.leaks == 0;
+  }
+  void flush() { require(loop->run_until(disk->flush())); }
 
   Result<void> try_write(std::uint64_t offset, std::vector<std::byte> data) {
     iovec iov = as_iovec(std::span<std::byte>(data));

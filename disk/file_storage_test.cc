@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "disk/file_storage.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <random>
+
+#include "disk/open_disk.h"
+#include "disk/qcow/create.h"
+#include "vmm/core/testing/catch.h"
+
+namespace vmm::disk {
+namespace {
+
+class Directory {
+ public:
+  Directory() {
+    char name[] = "/tmp/vmm-disk-test-XXXXXX";
+    path_ = ::mkdtemp(name);
+  }
+  ~Directory() { [[maybe_unused]] int done = ::system(("rm -r " + path_).c_str()); }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  std::string make(const std::string& name, std::uint64_t size) const {
+    UniqueFd fd(::open(file(name).c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+    REQUIRE(::ftruncate(fd.get(), static_cast<off_t>(size)) == 0);
+    return file(name);
+  }
+
+ private:
+  std::string path_;
+};
+
+std::string error_of(EventLoop& loop, DiskOptions options) {
+  Result<std::unique_ptr<Disk>> disk = loop.run_until(open_disk(loop, std::move(options)));
+  if (disk) {
+    (void)loop.run_until((*disk)->close());
+    return "";
+  }
+  return disk.error().message();
+}
+
+TEST_CASE("FileStorage: class L: any offset, length and address works with O_DIRECT", "[disk]") {
+  for (EventLoop::Backend backend : {EventLoop::Backend::kAuto, EventLoop::Backend::kThreadPool}) {
+    std::unique_ptr<EventLoop> loop = *EventLoop::create(backend);
+    Directory directory;
+    const std::string path = directory.make("direct", 10000);
+    FileOptions options;
+    options.direct = true;
+    Result<std::unique_ptr<FileStorage>> file = FileStorage::open(*loop, path, options);
+    if (!file) return;  // a file system without O_DIRECT
+    std::vector<std::byte> model(200000);
+    std::mt19937 random(7);
+    for (int i = 0; i < 200; ++i) {
+      const std::size_t offset = random() % 150000;
+      const std::size_t length = 1 + random() % (i % 3 == 0 ? 50000 : 700);
+      std::vector<std::byte> data(length, static_cast<std::byte>(i + 1));
+      const std::size_t cut = random() % length;
+      const std::vector<iovec> iov{{data.data(), cut}, {data.data() + cut, length - cut}};
+      REQUIRE(loop->run_until((*file)->writev(offset, iov)));
+      std::copy(data.begin(), data.end(), model.begin() + static_cast<std::ptrdiff_t>(offset));
+      const std::size_t from = random() % 150000;
+      std::vector<std::byte> seen(1 + random() % 50000, std::byte{0xee});
+      iovec whole = as_iovec(std::span<std::byte>(seen));
+      REQUIRE(loop->run_until((*file)->readv(from, IoVec(&whole, 1))));
+      REQUIRE(
+          std::equal(seen.begin(), seen.end(), model.begin() + static_cast<std::ptrdiff_t>(from)));
+    }
+  }
+}
+
+TEST_CASE("FileStorage: what lies beyond the end reads as zeros, holes are told from data",
+          "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Directory directory;
+  Result<std::unique_ptr<FileStorage>> file =
+      FileStorage::open(*loop, directory.make("sparse", 1 << 20), {});
+  REQUIRE(file);
+  std::vector<std::byte> data(8192, std::byte{1});
+  iovec whole = as_iovec(std::span<std::byte>(data));
+  REQUIRE(loop->run_until((*file)->writev(0, IoVec(&whole, 1))));
+  REQUIRE(loop->run_until((*file)->readv((1 << 20) - 100, IoVec(&whole, 1))));
+  CHECK(data == std::vector<std::byte>(8192));
+  Result<bool> punched = loop->run_until((*file)->punch(0, 4096));
+  REQUIRE(punched);
+  REQUIRE(loop->run_until((*file)->readv(0, IoVec(&whole, 1))));
+  if (*punched) CHECK(data[0] == std::byte{0});
+  CHECK(data[4096] == std::byte{1});
+  REQUIRE(loop->run_until((*file)->write_zeroes(4096, 4096)));
+  REQUIRE(loop->run_until((*file)->readv(0, IoVec(&whole, 1))));
+  CHECK(data[4096] == std::byte{0});
+  CHECK((*file)->extent_at(512 << 10)->end == 1 << 20);
+}
+
+TEST_CASE("open_disk: an image that is written is locked, and the holder is named", "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Directory directory;
+  DiskOptions options;
+  options.path = directory.make("locked", 1 << 20);
+  options.format = Format::kRaw;
+  Result<std::unique_ptr<Disk>> disk = loop->run_until(open_disk(*loop, options));
+  REQUIRE(disk);
+  const std::string refused = error_of(*loop, options);
+  INFO(refused);
+  CHECK(refused.find("in use by process " + std::to_string(::getpid())) != std::string::npos);
+  options.read_only = true;
+  CHECK(error_of(*loop, options).find("being written") != std::string::npos);
+  options.lock = false;
+  CHECK(error_of(*loop, options).empty());
+  disk->reset();
+  options.lock = true;
+  CHECK(error_of(*loop, options).empty());
+}
+
+TEST_CASE("open_disk: wrong files get an error that names them", "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Directory directory;
+  DiskOptions options;
+  options.path = directory.file("missing");
+  CHECK(error_of(*loop, options).find("missing: open for writing: No such file") !=
+        std::string::npos);
+  options.path = directory.file(".");
+  CHECK(error_of(*loop, options).find("is a directory") != std::string::npos);
+  options.path = directory.make("short", 50);
+  options.format = Format::kQcow2;
+  CHECK(error_of(*loop, options).find("truncated") != std::string::npos);
+  options.path = directory.make("zeros", 4096);
+  CHECK(error_of(*loop, options).find("not a qcow2 image") != std::string::npos);
+  options.path = "/dev/null";
+  CHECK(error_of(*loop, options).find("neither a regular file") != std::string::npos);
+}
+
+Task<Result<void>> make_overlay(EventLoop& loop, std::string path, std::string backing) {
+  FileOptions options;
+  options.create = true;
+  VMM_CO_TRY(std::unique_ptr<FileStorage> file, FileStorage::open(loop, path, options));
+  qcow::FormatOptions format;
+  format.size = 1 << 20;
+  format.backing_file = backing;
+  format.backing_format = "qcow2";
+  co_return co_await qcow::format_image(*file, format);
+}
+
+TEST_CASE("open_disk: class M: backing names are relative to the overlay, circles are found",
+          "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Directory directory;
+  REQUIRE(loop->run_until(make_overlay(*loop, directory.file("base"), "")));
+  REQUIRE(loop->run_until(make_overlay(*loop, directory.file("top"), "base")));
+  DiskOptions options;
+  options.path = directory.file("top");
+  CHECK(error_of(*loop, options).empty());
+  options.backing = BackingPolicy::kRefuse;
+  CHECK(error_of(*loop, options).find("backing=off") != std::string::npos);
+  options.backing = BackingPolicy::kOpen;
+  REQUIRE(loop->run_until(make_overlay(*loop, directory.file("base"), "top")));
+  options.read_only = true;
+  CHECK(error_of(*loop, options).find("circle") != std::string::npos);
+  REQUIRE(loop->run_until(make_overlay(*loop, directory.file("top"), "nbd:localhost:1")));
+  CHECK(error_of(*loop, options).find("only local files") != std::string::npos);
+  REQUIRE(
+      loop->run_until(make_overlay(*loop, directory.file("top"), "json:{\"driver\":\"file\"}")));
+  CHECK(error_of(*loop, options).find("only local files") != std::string::npos);
+}
+
+Task<Result<std::byte>> first_byte(Disk& disk) {
+  std::vector<std::byte> data(512);
+  iovec iov = as_iovec(std::span<std::byte>(data));
+  VMM_CO_CHECK(co_await disk.readv(0, IoVec(&iov, 1)));
+  co_return data[0];
+}
+
+TEST_CASE("open_disk: a temporary overlay takes the writes and leaves the image alone", "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Directory directory;
+  DiskOptions options;
+  options.path = directory.make("raw", 1 << 20);
+  options.format = Format::kRaw;
+  options.temporary = true;
+  Result<std::unique_ptr<Disk>> disk = loop->run_until(open_disk(*loop, options));
+  REQUIRE(disk);
+  CHECK(!(*disk)->read_only());
+  std::vector<std::byte> data(4096, std::byte{7});
+  iovec iov = as_iovec(std::span<std::byte>(data));
+  REQUIRE(loop->run_until((*disk)->writev(0, IoVec(&iov, 1))));
+  CHECK(*loop->run_until(first_byte(**disk)) == std::byte{7});
+  REQUIRE(loop->run_until((*disk)->close()));
+  disk->reset();
+  options.temporary = false;
+  options.read_only = true;
+  disk = loop->run_until(open_disk(*loop, options));
+  REQUIRE(disk);
+  CHECK(*loop->run_until(first_byte(**disk)) == std::byte{0});
+  REQUIRE(loop->run_until((*disk)->close()));
+}
+
+}  // namespace
+}  // namespace vmm::disk

@@ -23,17 +23,21 @@ constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 constexpr std::size_t kNrFaults = sizeof kFaults / sizeof kFaults[0];
 struct sigaction previous_actions[kNrFaults];
 
-// Restores, and lets the fault happen again with whatever handled it before.
-void restore_on_fault(int signal) {
+// Restores, and lets whatever handled the signal before have it: a fault happens again when this
+// returns, a signal that was sent is sent again.
+void restore_on_fault(int signal, siginfo_t* info, void*) {
   if (saved_valid.exchange(false)) ::tcsetattr(saved.fd, TCSANOW, &saved.before);
   for (std::size_t i = 0; i < kNrFaults; ++i) {
     if (kFaults[i] == signal) ::sigaction(signal, &previous_actions[i], nullptr);
   }
+  bool sent = info->si_code <= 0;  // by kill(), abort() and the like
+  if (sent) ::raise(signal);
 }
 
 void install_fault_handlers() {
   struct sigaction action {};
-  action.sa_handler = restore_on_fault;
+  action.sa_sigaction = restore_on_fault;
+  action.sa_flags = SA_SIGINFO;
   for (std::size_t i = 0; i < kNrFaults; ++i) {
     ::sigaction(kFaults[i], &action, &previous_actions[i]);
   }

@@ -23,8 +23,8 @@ constexpr std::uint64_t kMaxBitmapDirectory = 64 << 20;  // bytes
 
 class Checker {
  public:
-  Checker(EventLoop& loop, Storage& storage, const Header& header)
-      : loop_(loop), storage_(storage), header_(header), geometry_(header.geometry) {
+  Checker(Storage& storage, const Header& header)
+      : storage_(storage), header_(header), geometry_(header.geometry) {
     format_.geometry = geometry_;
     format_.slice_bits = geometry_.cluster_bits;
     format_.zero_flag = header.version >= 3;
@@ -65,7 +65,6 @@ class Checker {
     return wrong == left_wrong_.end() ? true_count(cluster) : wrong->second;
   }
 
-  EventLoop& loop_;
   Storage& storage_;
   Header header_;
   const Geometry geometry_;
@@ -444,9 +443,9 @@ Task<Result<void>> Checker::finish_repair() {
 
 }  // namespace
 
-Task<Result<CheckReport>> check_image(EventLoop& loop, Storage& storage, const Header& header,
+Task<Result<CheckReport>> check_image(EventLoop& /*loop*/, Storage& storage, const Header& header,
                                       Repair repair) {
-  Checker first(loop, storage, header);
+  Checker first(storage, header);
   VMM_CO_CHECK(co_await first.check(repair));
   const bool flagged = header.has(Incompatible::kDirty) || header.has(Incompatible::kCorrupt);
   if (repair == Repair::kNone) co_return std::move(first.report());
@@ -456,7 +455,7 @@ Task<Result<CheckReport>> check_image(EventLoop& loop, Storage& storage, const H
   }
   if (!first.wrote()) co_return std::move(first.report());
   VMM_CO_TRY(Header repaired, co_await read_header(storage));
-  Checker second(loop, storage, repaired);
+  Checker second(storage, repaired);
   VMM_CO_CHECK(co_await second.check(Repair::kNone));
   CheckReport report = std::move(second.report());
   report.corruptions_fixed = first.report().corruptions_fixed;

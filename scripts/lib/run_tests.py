@@ -34,7 +34,7 @@ class Build:
 BUILDS = (
     Build("build-asan", ("-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1"), ("unit", "image"), 4),
     Build("build-tsan", ("-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1"), ("threads",), 4),
-    Build("build", (), ("sandbox", "guest")),
+    Build("build", (), ("sandbox", "guest", "lab")),
 )
 
 ENVIRONMENT = {
@@ -168,7 +168,10 @@ def run_build(build, suites, total):
 def main():
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
     known = [suite for build in BUILDS for suite in build.suites]
-    wanted = sys.argv[1:] or known
+    # Stock guests sometimes stall or crash in the lab (see README): until that is understood they run when asked for.
+    wanted = sys.argv[1:] or [suite for suite in known if suite != "lab"]
+    if "lab" not in wanted:
+        say("suite lab (stock Debian guests) is not part of this run: scripts/test lab")
     unknown = [suite for suite in wanted if suite not in known]
     if unknown:
         raise Failure(f"no suite {unknown[0]}; there are {', '.join(known)}")

@@ -115,8 +115,13 @@ Task<Result<void>> TableCache::make_room() {
     }
     if (wrote || nr_dirty_ == 0) break;  // everything is in use
     wrote = true;
-    Result<void> written =
-        write_back_ != nullptr ? co_await write_back_->write_back() : co_await write_dirty();
+    // Two statements: g++ 12 destroys twice what a co_await inside a conditional expression gives.
+    Result<void> written;
+    if (write_back_ != nullptr) {
+      written = co_await write_back_->write_back();
+    } else {
+      written = co_await write_dirty();
+    }
     // Readers can go on beside an image that cannot be written, but not without bound.
     if (!written && entries_.size() >= capacity_ + kSlack) co_return written;
   }

@@ -74,8 +74,12 @@ Task<Result<HostOffset>> QcowDisk::allocate_bytes(std::uint64_t size) {
   const HostOffset end = at + geometry_.cluster_size();
   // Its own reference, beside the data's.
   VMM_CO_CHECK(co_await refcounts_.increase(space.run));
-  const bool follows = partial_at_ != HostOffset(0) && partial_end_ == at && partial_at_ < at &&
-                       co_await refcounts_.increase({geometry_.cluster_of(partial_at_), 1});
+  bool follows = partial_at_ != HostOffset(0) && partial_end_ == at && partial_at_ < at;
+  if (follows) {
+    const Result<void> raised =
+        co_await refcounts_.increase({geometry_.cluster_of(partial_at_), 1});
+    follows = raised.has_value();
+  }
   const HostOffset start = follows ? partial_at_ : at;
   VMM_CO_CHECK(co_await end_partial_cluster());
   partial_at_ = start + size;

@@ -55,8 +55,12 @@ Task<void> perform(Disk& disk, Request request) {
                                 write ? value : static_cast<std::byte>(~request.value));
     iovec iov = as_iovec(std::span<std::byte>(data));
     const IoVec list(&iov, 1);
-    done = write ? co_await disk.writev(request.offset, list)
-                 : co_await disk.readv(request.offset, list);
+    // Not as a conditional expression: g++ 12 destroys twice what a co_await in one gives.
+    if (write) {
+      done = co_await disk.writev(request.offset, list);
+    } else {
+      done = co_await disk.readv(request.offset, list);
+    }
     for (std::size_t i = 0; done && i < data.size(); ++i) {
       if (data[i] == value) continue;
       say_failed(request, "byte " + std::to_string(request.offset + i) + " is " +

@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/testing/blk_bench.h"
 
-#include <algorithm>
 #include <cstdlib>
-#include <thread>
 
 #include "vmm/core/byte_order.h"
-#include "vmm/core/log.h"
 
 namespace vmm::testing {
-namespace {
-
-GuestMemory make_memory() {
-  const GuestMemory::Range range{GuestAddress(0), BlkBench::kMemory};
-  return *GuestMemory::create(std::span(&range, 1));
-}
-
-}  // namespace
-
 std::vector<Buffer> BlkCommand::buffers() const {
   std::vector<Buffer> all{{header, 16, false}};
   if (length > 0) all.push_back({data, length, data_writable});
@@ -26,31 +14,10 @@ std::vector<Buffer> BlkCommand::buffers() const {
 }
 
 BlkBench::BlkBench(EventLoop& event_loop, BlkBenchOptions options)
-    : loop(event_loop),
-      memory(make_memory()),
+    : DeviceBench(event_loop),
       disk(event_loop, options.disk_size, options.read_only),
       blk(options.blk, disk, event_loop, memory) {
-  // What hostile tests provoke would bury what went wrong.
-  log::set_level(log::Level::kError);
-  transport = *virtio::PciTransport::create(blk, msi, options.ioeventfd ? &kicks : nullptr);
-  unsigned slot = *root.attach(*transport);
-  driver = std::make_unique<PciDriver>(buses, slot, options.ioeventfd ? &kicks : nullptr);
-}
-
-void BlkBench::start(std::uint64_t features) {
-  features &= driver->device_features();
-  if (!driver->negotiate(features)) std::abort();
-  driver->enable_msix();
-  queues.clear();
-  for (std::uint16_t i = 0; i < blk.nr_queues(); ++i) {
-    queues.push_back(std::make_unique<QueueDriver>(memory, arena, blk.max_queue_size(i), features));
-    auto vector = static_cast<std::uint16_t>(i + 1);
-    driver->set_vector(vector, 0xfee00000, 0x40u + i, false);
-    driver->set_up_queue(i, queues[i]->layout(), vector);
-  }
-  driver->set_vector(0, 0xfee00000, 0x30, false);
-  driver->set_common(kConfigMsixVector, 2, 0);
-  driver->driver_ok();
+  attach(blk, options.ioeventfd);
 }
 
 BlkCommand BlkBench::command(virtio::BlkType type, std::uint64_t sector, std::uint32_t length) {
@@ -86,17 +53,6 @@ BlkCommand BlkBench::range_command(virtio::BlkType type, std::uint64_t sector,
   return made;
 }
 
-void BlkBench::fill(GuestAddress at, std::uint32_t length, std::uint8_t value) {
-  std::span<std::byte> bytes = *memory.slice(at, length);
-  std::fill(bytes.begin(), bytes.end(), std::byte{value});
-}
-
-bool BlkBench::filled(GuestAddress at, std::uint32_t length, std::uint8_t value) const {
-  std::span<std::byte> bytes = *memory.slice(at, length);
-  return std::all_of(bytes.begin(), bytes.end(),
-                     [&](std::byte byte) { return byte == std::byte{value}; });
-}
-
 std::uint8_t BlkBench::status_of(const BlkCommand& command) const {
   return *memory.read_object<std::uint8_t>(command.status);
 }
@@ -109,21 +65,6 @@ std::uint8_t BlkBench::run(const BlkCommand& command, Used* used) {
   std::optional<Used> taken = queue().take_used();
   if (used != nullptr) *used = *taken;
   return status_of(command);
-}
-
-void BlkBench::stop() {
-  std::atomic<bool> stopped = false;
-  std::thread stopper([&] {
-    transport->stop();
-    stopped = true;
-  });
-  if (!wait_for([&] {
-        std::this_thread::yield();
-        return stopped.load();
-      })) {
-    std::abort();
-  }
-  stopper.join();
 }
 
 }  // namespace vmm::testing

@@ -2,7 +2,6 @@
 #include "devices/virtio/blk.h"
 
 #include <fmt/core.h>
-#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <array>
@@ -55,40 +54,14 @@ std::uint64_t offered(const disk::Disk& disk, const BlkOptions& options) {
 
 }  // namespace
 
-// One virtqueue and what belongs to it while the device is active.
-class Blk::Queue final : public EventLoop::TurnHook {
- public:
-  Queue(const ActiveQueue& active, std::unique_ptr<Virtqueue> virtqueue)
-      : index(active.index),
-        kick_fd(active.kick_fd),
-        interrupt(*active.interrupt),
-        ring(std::move(virtqueue)) {}
-
-  void on_turn_end() override {
-    if (ring->needs_interrupt()) interrupt.signal();
-  }
-
-  const std::uint16_t index;
-  const int kick_fd;
-  Interrupt& interrupt;
-  const std::unique_ptr<Virtqueue> ring;
-  bool given_up = false;
-};
-
 Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory)
     : options_(std::move(options)),
       disk_(disk),
-      loop_(loop),
-      memory_(memory),
       features_(offered(disk, options_)),
       size_(disk.size() / kSectorSize * kSectorSize),
-      gate_(loop) {
+      server_(*this, options_.name, loop, memory) {
   assert(options_.nr_queues > 0 && std::has_single_bit(options_.queue_size));
   assert(options_.queue_size >= 4 && options_.queue_size <= Virtqueue::kMaxSize);
-}
-
-Blk::~Blk() {
-  assert(queues_.empty() && "the transport must be stopped first");
 }
 
 void Blk::read_config(std::uint64_t offset, std::span<std::byte> data) const {
@@ -129,94 +102,24 @@ void Blk::set_driver_features(std::uint64_t features) {
   write_back_.store((features & kBlkFlush) != 0, std::memory_order_relaxed);
 }
 
-void Blk::activate(Activation activation) {
-  loop_.post([this, activation = std::move(activation)] { start(activation); });
-}
-
-void Blk::reset(std::function<void()> done) {
-  loop_.post([this, done = std::move(done)] { finish(done); });
-}
-
-void Blk::start(const Activation& activation) {
-  assert(queues_.empty());
-  transport_ = activation.transport;
+void Blk::on_activate(const Activation& activation) {
   limits_ = {.nr_sectors = size_ / kSectorSize,
              .read_only = disk_.read_only(),
              .features = activation.features};
-  for (const ActiveQueue& active : activation.queues) {
-    Result<std::unique_ptr<Virtqueue>> ring =
-        Virtqueue::create(memory_, active.layout, activation.features);
-    if (!ring) {
-      driver_warnings_.warn("{}: queue {}: {}; the guest must reset the disk", options_.name,
-                            active.index, ring.error().message());
-      transport_->needs_reset();
-      return;
-    }
-    queues_.push_back(std::make_unique<Queue>(active, *std::move(ring)));
-  }
-  for (const std::unique_ptr<Queue>& queue : queues_) spawn(gate_, serve_queue(*queue));
-}
-
-// Ends serve_queue by a kick of our own, and waits for the chains that are being served.
-internal::Detached Blk::finish(std::function<void()> done) {
-  stopping_ = true;
-  for (const std::unique_ptr<Queue>& queue : queues_) ::eventfd_write(queue->kick_fd, 1);
-  co_await gate_.close();
-  queues_.clear();
-  gate_.reopen();
-  stopping_ = false;
-  done();  // from here on *this may be gone
-}
-
-Task<void> Blk::serve_queue(Queue& queue) {
-  Virtqueue& ring = *queue.ring;
-  // A driver that never stops adding must not keep completions and other queues from their turn.
-  std::uint16_t budget = ring.size();
-  while (!stopping_ && !queue.given_up) {
-    Result<std::optional<Chain>> popped = ring.pop();
-    if (!popped) {
-      give_up(queue, popped.error());
-      co_return;
-    }
-    if (popped->has_value()) {
-      spawn(gate_, serve_chain(queue, **std::move(popped)));
-      if (--budget > 0) continue;
-      budget = ring.size();
-      co_await loop_.yield();
-      continue;
-    }
-    if (!ring.enable_kicks()) continue;
-    std::int64_t count = co_await loop_.next_event(queue.kick_fd);
-    if (count < 0) {
-      give_up(queue, Error::from_errno(static_cast<int>(-count), "waiting for kicks"));
-      co_return;
-    }
-    ring.disable_kicks();
-    budget = ring.size();
-  }
-}
-
-// The driver broke a rule: the queue is left alone until it resets the device.
-void Blk::give_up(Queue& queue, const Error& error) {
-  queue.given_up = true;
-  driver_warnings_.warn("{}: queue {}: {}; the guest must reset the disk", options_.name,
-                        queue.index, error.message());
-  transport_->needs_reset();
 }
 
 // The only place that answers a request.
-Task<void> Blk::serve_chain(Queue& queue, Chain chain) {
+Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
   BlkRequest request = BlkRequest::parse(chain.readable(), chain.writable(), limits_);
   if (request.status == nullptr) {
-    chain.complete(0);
-    give_up(queue, Error(ErrorKind::kInvalid, "a request without room for its status"));
+    server_.complete(queue, chain, 0);
+    server_.give_up(queue, Error(ErrorKind::kInvalid, "a request without room for its status"));
     co_return;
   }
   BlkStatus answer = request.verdict;
   if (answer == BlkStatus::kOk) answer = co_await execute(request);
   *request.status = static_cast<std::byte>(answer);
-  chain.complete(request.nr_written(answer));
-  loop_.call_at_turn_end(queue);
+  server_.complete(queue, chain, request.nr_written(answer));
 }
 
 Task<BlkStatus> Blk::execute(const BlkRequest& request) {

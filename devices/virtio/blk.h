@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blk: virtio-blk (virtio 1.2, 5.2) on a Disk.
 //
-// It runs on the disk's event loop: a coroutine per queue waits for kicks (serve_queue), one per
-// chain carries it out on guest memory itself, without a copy (serve_chain, execute), and once per
-// turn of the loop the driver is interrupted if it wants to be. vCPU threads only post activation
+// It runs on the disk's event loop: QueueServer starts a coroutine per chain, which carries it out
+// on guest memory itself, without a copy (serve_chain, execute). vCPU threads only post activation
 // and reset to the loop.
 //
 //   auto thread = IoThread::start("disk0");
@@ -15,17 +14,16 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <string>
-#include <vector>
 
 #include "devices/virtio/blk_request.h"
 #include "devices/virtio/device.h"
+#include "devices/virtio/queue_server.h"
 #include "disk/disk.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
 #include "vmm/io/event_loop.h"
-#include "vmm/io/sync.h"
 
 namespace vmm::virtio {
 
@@ -36,11 +34,10 @@ struct BlkOptions {
   std::uint16_t queue_size = 256;  // a power of two, 4 to Virtqueue::kMaxSize
 };
 
-class Blk final : public Device {
+class Blk final : public Device, private QueueServer::Handler {
  public:
   // All must outlive the device. Nothing may use the disk meanwhile.
   Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory);
-  ~Blk() override;
 
   DeviceType type() const override { return DeviceType::kBlock; }
   std::uint32_t pci_class() const override { return 0x018000; }  // mass storage, other
@@ -50,28 +47,21 @@ class Blk final : public Device {
   void read_config(std::uint64_t offset, std::span<std::byte> data) const override;
   void write_config(std::uint64_t offset, std::span<const std::byte> data) override;
   void set_driver_features(std::uint64_t features) override;
-  void activate(Activation activation) override;
-  void reset(std::function<void()> done) override;
+  void activate(Activation activation) override { server_.activate(std::move(activation)); }
+  void reset(std::function<void()> done) override { server_.reset(std::move(done)); }
 
  private:
-  class Queue;
-
   // On the loop's thread.
-  void start(const Activation& activation);
-  internal::Detached finish(std::function<void()> done);
-  Task<void> serve_queue(Queue& queue);
-  Task<void> serve_chain(Queue& queue, Chain chain);
+  void on_activate(const Activation& activation) override;
+  Task<void> serve_chain(QueueServer::Queue& queue, Chain chain) override;
   Task<BlkStatus> execute(const BlkRequest& request);
   Task<BlkStatus> execute_ranges(const BlkRequest& request);
   BlkStatus get_id(const BlkRequest& request) const;
   BlkStatus judge(const Result<void>& result, const char* what, std::uint64_t offset,
                   std::uint64_t length);
-  void give_up(Queue& queue, const Error& error);
 
   const BlkOptions options_;
   disk::Disk& disk_;
-  EventLoop& loop_;
-  const GuestMemory& memory_;
   const std::uint64_t features_;
   const std::uint64_t size_;  // bytes, whole sectors
 
@@ -81,12 +71,8 @@ class Blk final : public Device {
 
   // Only on the loop's thread.
   BlkLimits limits_;
-  Transport* transport_ = nullptr;
-  std::vector<std::unique_ptr<Queue>> queues_;
-  Gate gate_;  // every coroutine of a queue or a chain
-  bool stopping_ = false;
   log::RateLimit disk_warnings_;
-  log::RateLimit driver_warnings_;
+  QueueServer server_;
 };
 
 }  // namespace vmm::virtio

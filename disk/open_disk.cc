@@ -68,16 +68,31 @@ FileOptions file_options(const DiskOptions& options) {
   return file;
 }
 
+bool format_was_told(const DiskOptions& options) {
+  return options.format || options.path.ends_with(".qcow2") || options.path.ends_with(".qcow");
+}
+
+// Whether what `image` names, a `what` called `name`, may be opened.
+Result<void> check_policy(const DiskOptions& image, const char* what, const std::string& name) {
+  if (image.backing == BackingPolicy::kRefuse) {
+    return fail(
+        ErrorKind::kPermission,
+        fmt::format("the image has {} ('{}') and backing=off forbids to open it", what, name));
+  }
+  if (image.backing == BackingPolicy::kOpenIfTold && !format_was_told(image)) {
+    return fail(
+        ErrorKind::kPermission,
+        fmt::format("the image looks like qcow2 and names {} ('{}'), which a guest could have "
+                    "written into a raw disk: give format=qcow2 if it is one, format=raw if not",
+                    what, name));
+  }
+  return {};
+}
+
 Task<Result<std::unique_ptr<Disk>>> open_backing(EventLoop& loop, const DiskOptions& overlay,
                                                  const std::string& name,
                                                  std::optional<std::string> format, Chain& chain) {
-  if (overlay.backing == BackingPolicy::kRefuse) {
-    co_return fail(
-        ErrorKind::kPermission,
-        fmt::format("the image has a backing file ('{}') and backing=off forbids to open "
-                    "it",
-                    name));
-  }
+  VMM_CO_CHECK(check_policy(overlay, "a backing file", name));
   DiskOptions options = overlay;
   options.read_only = true;
   options.format.reset();
@@ -95,12 +110,7 @@ Task<Result<std::unique_ptr<Storage>>> open_data_file(EventLoop& loop, const Dis
   if (!name || name->empty()) {
     co_return fail(ErrorKind::kInvalid, "the image has an external data file but does not name it");
   }
-  if (image.backing == BackingPolicy::kRefuse) {
-    co_return fail(ErrorKind::kPermission,
-                   fmt::format("the image has an external data file ('{}') and backing=off forbids "
-                               "to open it",
-                               *name));
-  }
+  VMM_CO_CHECK(check_policy(image, "an external data file", *name));
   VMM_CO_TRY(std::string path, resolve_name(image.path, *name));
   Result<std::unique_ptr<FileStorage>> file = FileStorage::open(loop, path, file_options(image));
   if (!file) {

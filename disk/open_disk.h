@@ -29,7 +29,11 @@ Result<CacheMode> parse_cache_mode(std::string_view name);
 // Whether files that an image names (its backing file, its data file) are opened. Names are always
 // local paths, never protocols.
 enum class BackingPolicy {
-  kOpen,    // with the rights of this process
+  kOpen,  // with the rights of this process
+  // As kOpen where the format was told: by `format`, by the file's name (.qcow2, .qcow), or by the
+  // image above. Refused where qcow2 was only recognised: a guest can write such a header, with any
+  // file's name in it, into its raw disk.
+  kOpenIfTold,
   kRefuse,  // such an image is refused
   kIgnore,  // backing files are left out: for tools that only look at this one file
 };

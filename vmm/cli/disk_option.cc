@@ -32,6 +32,7 @@ Result<void> apply(std::string_view option, disk::DiskOptions& options) {
 
 Result<disk::DiskOptions> parse_disk_option(std::string_view text) {
   disk::DiskOptions options;
+  options.backing = disk::BackingPolicy::kOpenIfTold;
   std::size_t end = std::min(text.find(','), text.size());
   options.path = text.substr(0, end);
   if (options.path.empty()) {

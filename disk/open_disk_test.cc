@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "disk/open_disk.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "disk/file_storage.h"
+#include "disk/qcow/create.h"
+#include "vmm/core/testing/catch.h"
+
+namespace vmm::disk {
+namespace {
+
+class Directory {
+ public:
+  Directory() { REQUIRE(::mkdtemp(path_) != nullptr); }
+  ~Directory() { std::filesystem::remove_all(path_); }
+  std::string operator/(const std::string& name) const { return std::string(path_) + "/" + name; }
+
+ private:
+  char path_[32] = "/tmp/vmm-open-disk-XXXXXX";
+};
+
+class Images {
+ public:
+  // An image that is qcow2 by its bytes, whatever its name says.
+  void make(const std::string& path, const std::string& backing, const std::string& backing_format,
+            const std::string& data_file = "") {
+    FileOptions create;
+    create.create = true;
+    auto file = FileStorage::open(*loop_, path, create);
+    REQUIRE(file);
+    qcow::FormatOptions format;
+    format.size = 1 << 20;
+    format.backing_file = backing;
+    format.backing_format = backing_format;
+    format.data_file = data_file;
+    REQUIRE(loop_->run_until(qcow::format_image(**file, format)));
+  }
+
+  // "", or why it was refused.
+  std::string open(const std::string& path, std::optional<Format> format = std::nullopt) {
+    DiskOptions options;
+    options.path = path;
+    options.format = format;
+    options.backing = BackingPolicy::kOpenIfTold;
+    Result<std::unique_ptr<Disk>> disk = loop_->run_until(open_disk(*loop_, options));
+    if (!disk) return disk.error().message();
+    REQUIRE(loop_->run_until((*disk)->close()));
+    return "";
+  }
+
+ private:
+  std::unique_ptr<EventLoop> loop_ = *EventLoop::create();
+};
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_CASE("A guest that writes a qcow2 header into its raw disk does not get the host's files",
+          "[disk]") {
+  Directory directory;
+  Images images;
+  const std::string secret = directory / "secret";
+  std::ofstream(secret) << std::string(65536, 's');
+
+  const std::string raw_disk = directory / "disk.img";
+  images.make(raw_disk, secret, "raw");
+  CHECK(contains(images.open(raw_disk), "names a backing file ('" + secret + "')"));
+  CHECK(contains(images.open(raw_disk), "give format=qcow2"));
+  images.make(raw_disk, "", "", secret);
+  CHECK(contains(images.open(raw_disk), "names an external data file"));
+  // Nothing was written to it either.
+  CHECK(std::filesystem::file_size(secret) == 65536);
+
+  CHECK(images.open(raw_disk, Format::kRaw).empty());
+}
+
+TEST_CASE("A qcow2 image that was called one may have a backing file", "[disk]") {
+  Directory directory;
+  Images images;
+  const std::string base = directory / "base.img";
+  std::ofstream(base) << std::string(65536, 'b');
+  images.make(directory / "overlay.img", base, "raw");
+  CHECK(images.open(directory / "overlay.img", Format::kQcow2).empty());
+  images.make(directory / "overlay.qcow2", base, "raw");
+  CHECK(images.open(directory / "overlay.qcow2").empty());
+}
+
+TEST_CASE("A backing file of unknown format names no further files", "[disk]") {
+  Directory directory;
+  Images images;
+  const std::string secret = directory / "secret";
+  std::ofstream(secret) << std::string(65536, 's');
+  images.make(directory / "middle.img", secret, "raw");
+  images.make(directory / "top.qcow2", directory / "middle.img", "");
+  CHECK(contains(images.open(directory / "top.qcow2"), "names a backing file ('" + secret + "')"));
+  images.make(directory / "top.qcow2", directory / "middle.img", "qcow2");
+  CHECK(images.open(directory / "top.qcow2").empty());
+}
+
+}  // namespace
+}  // namespace vmm::disk

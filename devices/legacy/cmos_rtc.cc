@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/legacy/cmos_rtc.h"
 
+#include <chrono>
+
 namespace vmm::legacy {
 namespace {
 
@@ -62,26 +64,29 @@ std::uint8_t CmosRtc::encode(int value) const {
 }
 
 std::uint8_t CmosRtc::read_register(std::uint8_t index) const {
-  std::time_t now = now_();
-  std::tm utc;
-  ::gmtime_r(&now, &utc);
+  // Not gmtime_r(): it reads the host's time zone from a file, which a vCPU's thread may not.
+  namespace chrono = std::chrono;
+  const chrono::sys_seconds now{chrono::seconds(now_())};
+  const auto today = chrono::floor<chrono::days>(now);
+  const chrono::year_month_day date(today);
+  const chrono::hh_mm_ss time(now - today);
   switch (index) {
     case kSeconds:
-      return encode(utc.tm_sec);
+      return encode(static_cast<int>(time.seconds().count()));
     case kMinutes:
-      return encode(utc.tm_min);
+      return encode(static_cast<int>(time.minutes().count()));
     case kHours:
-      return encode(utc.tm_hour);
+      return encode(static_cast<int>(time.hours().count()));
     case kDayOfWeek:
-      return encode(utc.tm_wday + 1);
+      return encode(static_cast<int>(chrono::weekday(today).c_encoding()) + 1);
     case kDayOfMonth:
-      return encode(utc.tm_mday);
+      return encode(static_cast<int>(unsigned{date.day()}));
     case kMonth:
-      return encode(utc.tm_mon + 1);
+      return encode(static_cast<int>(unsigned{date.month()}));
     case kYear:
-      return encode(utc.tm_year % 100);
+      return encode(int{date.year()} % 100);
     case kCenturyRegister:
-      return encode((utc.tm_year + 1900) / 100);
+      return encode(int{date.year()} / 100);
     case kStatusC:
       return 0;  // no interrupt happened
     default:

@@ -32,14 +32,15 @@ bool has_param(std::string_view params, std::string_view name) {
   return false;
 }
 
-std::string complete_params(std::string_view params, const RootDisk& disk) {
+std::string complete_params(std::string_view params, std::string_view console,
+                            const RootDisk& disk) {
   // In front, so that what the user gave has the last word, and nothing lands behind a "--".
   std::string text;
   auto add = [&](std::string_view word) {
     if (!text.empty()) text += ' ';
     text += word;
   };
-  if (!has_param(params, "console")) add("console=ttyS0");
+  if (!has_param(params, "console")) add(std::string("console=") + std::string(console));
   if (disk.exists && !has_param(params, "root")) {
     add(disk.partitioned ? "root=/dev/vda1" : "root=/dev/vda");
     if (!has_param(params, "rw") && !has_param(params, "ro")) add(disk.read_only ? "ro" : "rw");

@@ -17,8 +17,9 @@ struct RootDisk {
   bool read_only = false;
 };
 
-// `params` with console=ttyS0 where no console= is given, and root=/dev/vda (vda1 on a partitioned
-// disk) where no root= is given and there is a disk.
-std::string complete_params(std::string_view params, const RootDisk& disk);
+// `params` with console=`console` where no console= is given, and root=/dev/vda (vda1 on a
+// partitioned disk) where no root= is given and there is a disk.
+std::string complete_params(std::string_view params, std::string_view console,
+                            const RootDisk& disk);
 
 }  // namespace vmm

@@ -19,6 +19,7 @@
 #include "devices/legacy/i8042.h"
 #include "devices/legacy/serial.h"
 #include "devices/pci/root.h"
+#include "devices/virtio/console.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
@@ -26,6 +27,7 @@
 #include "vmm/kernel_params.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/machine_devices.h"
 #include "vmm/machine_disk.h"
 
 namespace vmm {
@@ -73,7 +75,7 @@ struct Machine::Parts {
         end(std::move(the_end)) {}
 
   Result<void> add_legacy_devices(legacy::ConsoleSink& console);
-  Result<void> add_pci();
+  Result<void> add_pci(legacy::ConsoleSink& console);
   Result<std::string> command_line();
   Result<x86::LoadedKernel> load_guest();
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
@@ -94,6 +96,7 @@ struct Machine::Parts {
   legacy::I8042 i8042{[this] { end.raise({Outcome::Kind::kReboot, {}}); }};
 
   std::vector<std::unique_ptr<MachineDisk>> disks;
+  std::unique_ptr<MachineDevices> devices;
   pci::Root pci_root{{layout::kPciWindow, layout::kPciWindowSize}};
 
   std::vector<std::unique_ptr<kvm::Vcpu>> vcpus;
@@ -117,7 +120,7 @@ Result<void> Machine::Parts::add_legacy_devices(legacy::ConsoleSink& console) {
   return ports.insert(legacy::I8042::kPort, legacy::I8042::kNrPorts, i8042);
 }
 
-Result<void> Machine::Parts::add_pci() {
+Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console) {
   VMM_CHECK(
       ports.insert(pci::Root::kConfigPort, pci::Root::kNrConfigPorts, pci_root.config_ports()));
   VMM_CHECK(mmio.insert(layout::kPciEcam, layout::kPciEcamSize, pci_root.ecam()));
@@ -125,6 +128,8 @@ Result<void> Machine::Parts::add_pci() {
   for (const std::unique_ptr<MachineDisk>& disk : disks) {
     VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root));
   }
+  // After the disks, whose slots so depend on nothing else.
+  VMM_TRY(devices, MachineDevices::create(config, {memory, *vm, *vm, pci_root}, console));
   return {};
 }
 
@@ -135,7 +140,8 @@ Result<std::string> Machine::Parts::command_line() {
     root.read_only = config.disks.front().read_only;
     VMM_TRY(root.partitioned, disks.front()->has_partition_table());
   }
-  return complete_params(config.params, root);
+  return complete_params(
+      config.params, config.console == MachineConfig::Console::kVirtio ? "hvc0" : "ttyS0", root);
 }
 
 Result<x86::LoadedKernel> Machine::Parts::load_guest() {
@@ -198,7 +204,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   VMM_CHECK(parts->vm->set_tss_address(GuestAddress(layout::kKvmTss)));
   VMM_CHECK(parts->vm->create_irqchip());
   VMM_CHECK(parts->add_legacy_devices(console));
-  VMM_CHECK(parts->add_pci());
+  VMM_CHECK(parts->add_pci(console));
   VMM_CHECK(parts->add_vcpus(kernel));
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));
 }
@@ -228,6 +234,7 @@ Outcome Machine::finish() {
   for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->request_stop();
   for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->join();
   Outcome outcome = parts_->end.outcome().value_or(Outcome{});
+  parts_->devices->stop();
   for (const std::unique_ptr<MachineDisk>& disk : parts_->disks) {
     Result<void> closed = disk->close();
     if (closed) continue;
@@ -238,8 +245,17 @@ Outcome Machine::finish() {
   return outcome;
 }
 
-legacy::Serial& Machine::serial() {
-  return *parts_->com1;
+std::size_t Machine::input(std::span<const std::byte> bytes) {
+  if (virtio::Console* console = parts_->devices->console()) return console->input(bytes);
+  return parts_->com1->input(bytes);
+}
+
+void Machine::set_on_input_room(std::function<void()> on_input_room) {
+  if (virtio::Console* console = parts_->devices->console()) {
+    console->set_on_input_room(std::move(on_input_room));
+  } else {
+    parts_->com1->set_on_input_room(std::move(on_input_room));
+  }
 }
 
 }  // namespace vmm

@@ -3,11 +3,14 @@
 //
 //   auto machine = Machine::create(config, console);
 //   machine->start();
-//   ... poll machine->ended_fd(), hand input to machine->serial() ...
+//   ... poll machine->ended_fd(), hand what is typed to machine->input() ...
 //   Outcome outcome = machine->finish();
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <memory>
+#include <span>
 
 #include "vmm/core/result.h"
 #include "vmm/machine_config.h"
@@ -17,14 +20,13 @@ namespace vmm {
 
 namespace legacy {
 class ConsoleSink;
-class Serial;
 }  // namespace legacy
 
 class Machine {
  public:
   // Checks and opens everything the configuration names, and loads the kernel; no guest code runs
-  // yet. `console` gets what the guest's serial port sends, on vCPU threads; it must outlive the
-  // machine.
+  // yet. `console` gets what the guest's consoles send, on threads of the machine's; it must
+  // outlive the machine.
   static Result<std::unique_ptr<Machine>> create(const MachineConfig& config,
                                                  legacy::ConsoleSink& console);
   ~Machine();
@@ -39,8 +41,11 @@ class Machine {
   // outcome without one into kFailure. Once, after start().
   Outcome finish();
 
-  // The console's other direction.
-  legacy::Serial& serial();
+  // The console's other direction; from any thread. Returns how many bytes fitted: keep the rest
+  // until `on_input_room` is called, on a thread of the machine's, without locks.
+  std::size_t input(std::span<const std::byte> bytes);
+  // Before start().
+  void set_on_input_room(std::function<void()> on_input_room);
 
  private:
   struct Parts;

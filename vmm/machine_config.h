@@ -21,6 +21,12 @@ struct MachineConfig {
   std::uint64_t memory_bytes = std::uint64_t{512} << 20;
   std::uint32_t nr_cpus = 1;
   std::vector<disk::DiskOptions> disks;
+  enum class Console {
+    kSerial,  // ttyS0
+    kVirtio,  // hvc0; what the guest sends to its serial port is shown too
+  };
+  Console console = Console::kSerial;
+  bool rng = true;  // virtio-rng
 };
 
 }  // namespace vmm

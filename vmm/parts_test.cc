@@ -19,23 +19,26 @@
 using namespace vmm;
 
 TEST_CASE("complete_params: adds what is missing, in front", "[machine]") {
-  CHECK(complete_params("", {}) == "console=ttyS0");
-  CHECK(complete_params("quiet", {.exists = true}) == "console=ttyS0 root=/dev/vda rw quiet");
-  CHECK(complete_params("quiet", {.exists = true, .partitioned = true}) ==
+  CHECK(complete_params("", "ttyS0", {}) == "console=ttyS0");
+  CHECK(complete_params("quiet", "ttyS0", {.exists = true}) ==
+        "console=ttyS0 root=/dev/vda rw quiet");
+  CHECK(complete_params("quiet", "ttyS0", {.exists = true, .partitioned = true}) ==
         "console=ttyS0 root=/dev/vda1 rw quiet");
-  CHECK(complete_params("", {.exists = true, .read_only = true}) ==
+  CHECK(complete_params("", "ttyS0", {.exists = true, .read_only = true}) ==
         "console=ttyS0 root=/dev/vda ro");
-  CHECK(complete_params("ro", {.exists = true}) == "console=ttyS0 root=/dev/vda ro");
+  CHECK(complete_params("ro", "ttyS0", {.exists = true}) == "console=ttyS0 root=/dev/vda ro");
+  CHECK(complete_params("quiet", "hvc0", {}) == "console=hvc0 quiet");
 }
 
 TEST_CASE("complete_params: leaves alone what the user gave", "[machine]") {
-  CHECK(complete_params("root=LABEL=x console=tty0", {.exists = true}) ==
+  CHECK(complete_params("root=LABEL=x console=tty0", "ttyS0", {.exists = true}) ==
         "root=LABEL=x console=tty0");
   // Neither a longer name, nor init's arguments, nor a quoted text is the parameter.
-  CHECK(complete_params("rootwait", {.exists = true}) == "console=ttyS0 root=/dev/vda rw rootwait");
-  CHECK(complete_params("init=/x -- root=y", {.exists = true}) ==
+  CHECK(complete_params("rootwait", "ttyS0", {.exists = true}) ==
+        "console=ttyS0 root=/dev/vda rw rootwait");
+  CHECK(complete_params("init=/x -- root=y", "ttyS0", {.exists = true}) ==
         "console=ttyS0 root=/dev/vda rw init=/x -- root=y");
-  CHECK(complete_params("cmd=\"a root=b\"", {.exists = true}) ==
+  CHECK(complete_params("cmd=\"a root=b\"", "ttyS0", {.exists = true}) ==
         "console=ttyS0 root=/dev/vda rw cmd=\"a root=b\"");
 }
 

@@ -28,6 +28,7 @@ constexpr const char* kFooter =
 struct RunFlags {
   std::string kernel, initrd, params, memory = "512M", name, console = "serial", log_level = "warn";
   std::uint32_t nr_cpus = 1;
+  bool rng = true;
   std::vector<std::string> disks;
 };
 
@@ -53,9 +54,13 @@ void add_options(CLI::App& app, RunFlags& flags) {
       ->check(CLI::Range(1u, MachineConfig::kMaxCpus))
       ->capture_default_str();
   app.add_option("--name", flags.name, "Name of the virtual machine")->type_name("NAME");
-  app.add_option("--console", flags.console, "What the guest's console is")
-      ->check(CLI::IsMember({"serial"}))
+  app.add_option(
+         "--console", flags.console,
+         "What the guest's console is: its serial port (ttyS0), or virtio (hvc0), which is faster")
+      ->check(CLI::IsMember({"serial", "virtio"}))
       ->capture_default_str();
+  app.add_flag("--rng,!--no-rng", flags.rng,
+               "Give the guest random numbers (virtio-rng); the default");
   app.add_option("--loglevel", flags.log_level, "What to tell on stderr")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
@@ -76,6 +81,8 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.initrd = flags.initrd;
   config.params = flags.params;
   config.nr_cpus = flags.nr_cpus;
+  config.rng = flags.rng;
+  if (flags.console == "virtio") config.console = MachineConfig::Console::kVirtio;
   VMM_TRY(config.memory_bytes, parse_size(flags.memory, std::uint64_t{1} << 20, "--mem"));
   if (flags.disks.size() > MachineConfig::kMaxDisks) {
     return fail(ErrorKind::kInvalid, fmt::format("--disk: {} disks are too many, {} is the limit",

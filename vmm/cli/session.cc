@@ -11,7 +11,6 @@
 #include <array>
 #include <string_view>
 
-#include "devices/legacy/serial.h"
 #include "vmm/machine.h"
 
 namespace vmm::cli {
@@ -68,7 +67,7 @@ Result<Session::End> Session::run(Machine& machine) {
   VMM_TRY(terminal_, RawTerminal::enter(in_fd_));
   // A terminal that another job owns is not ours to read from.
   if (!terminal_ && ::isatty(in_fd_) == 1) input_open_ = false;
-  machine.serial().set_on_input_room([this] {
+  machine.set_on_input_room([this] {
     std::uint64_t one = 1;
     [[maybe_unused]] ssize_t put = ::write(input_room_fd_.get(), &one, sizeof one);
   });
@@ -118,7 +117,7 @@ void Session::read_input(Machine& machine, End& end) {
 void Session::pass_input(Machine& machine) {
   std::uint64_t count;
   [[maybe_unused]] ssize_t got = ::read(input_room_fd_.get(), &count, sizeof count);
-  std::size_t taken = machine.serial().input(pending_);
+  std::size_t taken = machine.input(pending_);
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(taken));
 }
 

@@ -127,7 +127,7 @@ void Queue::make_available(std::uint16_t head) {
 }
 
 void Queue::kick() const {
-  write<std::uint16_t>(device_.notify(), 0);
+  write<std::uint16_t>(device_.notify(index_), index_);
 }
 
 std::uint16_t Queue::used_index() const {

@@ -100,7 +100,8 @@ class VirtioDevice {
 // The driver's side of the rings.
 class Queue {
  public:
-  Queue(const VirtioDevice& device, Rings& rings) : device_(device), rings_(rings) {}
+  Queue(const VirtioDevice& device, Rings& rings, std::uint16_t index = 0)
+      : device_(device), rings_(rings), index_(index) {}
 
   void clear();
   void set(unsigned index, std::uint64_t address, std::uint32_t length, std::uint16_t flags,
@@ -114,6 +115,7 @@ class Queue {
  private:
   const VirtioDevice& device_;
   Rings& rings_;
+  const std::uint16_t index_;
   std::uint16_t next_used_ = 0;
 };
 

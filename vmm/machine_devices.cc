@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/machine_devices.h"
+
+#include "devices/pci/root.h"
+#include "devices/virtio/console.h"
+#include "devices/virtio/pci_transport.h"
+#include "devices/virtio/rng.h"
+#include "vmm/io/io_thread.h"
+
+namespace vmm {
+
+Result<std::unique_ptr<MachineDevices>> MachineDevices::create(const MachineConfig& config,
+                                                               const Board& board,
+                                                               legacy::ConsoleSink& console) {
+  std::unique_ptr<MachineDevices> self(new MachineDevices);
+  if (config.rng) {
+    VMM_TRY(self->thread_, IoThread::start("vmm-devices"));
+    self->rng_ = std::make_unique<virtio::Rng>(self->thread_->loop(), board.memory);
+    VMM_CHECK(self->attach(*self->rng_, board));
+  }
+  if (config.console == MachineConfig::Console::kVirtio) {
+    VMM_TRY(self->console_thread_, IoThread::start("vmm-console"));
+    self->console_ =
+        std::make_unique<virtio::Console>(console, self->console_thread_->loop(), board.memory);
+    VMM_CHECK(self->attach(*self->console_, board));
+  }
+  return self;
+}
+
+MachineDevices::MachineDevices() = default;
+
+MachineDevices::~MachineDevices() {
+  // A transport stops its device, which needs the device's loop.
+  transports_.clear();
+}
+
+void MachineDevices::stop() {
+  for (const std::unique_ptr<virtio::PciTransport>& transport : transports_) transport->stop();
+}
+
+Result<void> MachineDevices::attach(virtio::Device& device, const Board& board) {
+  VMM_TRY(std::unique_ptr<virtio::PciTransport> transport,
+          virtio::PciTransport::create(device, board.msi, &board.kicks));
+  transports_.push_back(std::move(transport));
+  VMM_TRY([[maybe_unused]] unsigned slot, board.root.attach(*transports_.back()));
+  return {};
+}
+
+}  // namespace vmm

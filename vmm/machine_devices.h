@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// MachineDevices: the virtio devices of a machine other than its disks, and the threads they run
+// on.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "vmm/core/guest_memory.h"
+#include "vmm/core/interrupt.h"
+#include "vmm/core/result.h"
+#include "vmm/machine_config.h"
+
+namespace vmm {
+
+class IoThread;
+
+namespace legacy {
+class ConsoleSink;
+}
+namespace pci {
+class Root;
+}
+namespace virtio {
+class Console;
+class Device;
+class PciTransport;
+class Rng;
+}  // namespace virtio
+
+class MachineDevices {
+ public:
+  // What the devices are put on. All must outlive them.
+  struct Board {
+    const GuestMemory& memory;
+    MsiController& msi;
+    KickRegistrar& kicks;
+    pci::Root& root;
+  };
+
+  // Makes those that `config` asks for and puts them on the bus. `console` gets what the guest
+  // sends to a virtio console.
+  static Result<std::unique_ptr<MachineDevices>> create(const MachineConfig& config,
+                                                        const Board& board,
+                                                        legacy::ConsoleSink& console);
+  ~MachineDevices();
+
+  // When no vCPU runs any more: comes back when nothing touches the guest's memory.
+  void stop();
+
+  // nullptr where the machine has none.
+  virtio::Console* console() { return console_.get(); }
+
+ private:
+  MachineDevices();
+  Result<void> attach(virtio::Device& device, const Board& board);
+
+  std::unique_ptr<IoThread> thread_;
+  // A terminal that nobody reads holds up the console, and nothing else.
+  std::unique_ptr<IoThread> console_thread_;
+  std::unique_ptr<virtio::Rng> rng_;
+  std::unique_ptr<virtio::Console> console_;
+  std::vector<std::unique_ptr<virtio::PciTransport>> transports_;
+};
+
+}  // namespace vmm

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/cli/disk.h"
 
-#include <array>
-
 namespace vmm::cli {
 
 namespace {
 
-constexpr std::array kCommands = {
-    Command{"io", "Read and write an image by short commands, like qemu-io", disk_io_command},
+constexpr Command kCommands[] = {
+    {"bench", "Measure how fast an image serves requests", disk_bench_command},
+    {"io", "Read and write an image by short commands, like qemu-io", disk_io_command},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "disk/aligned_buffer.h"
 #include "disk/qcow/compressed.h"
@@ -76,7 +77,6 @@ class Checker {
   std::vector<Snapshot> snapshots_;
   bool must_rebuild_ = false;
   bool wrote_ = false;
-  std::uint64_t previous_data_ = 0;  // host cluster of the guest cluster before
 };
 
 // image-controlled: anything may be referred to.
@@ -131,6 +131,7 @@ Task<Result<void>> Checker::count_l2(HostOffset at, bool active, std::uint64_t g
   AlignedBuffer table(geometry_.cluster_size());
   iovec whole = table.as_iovec();
   VMM_CO_CHECK(co_await storage_.readv(at.value, IoVec(&whole, 1)));
+  std::optional<std::uint64_t> next_host;  // where the cluster would not be a fragment
   for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
     const L2Entry entry = load_entry(table.data(), i, geometry_);
     if (entry.compressed()) {
@@ -140,27 +141,28 @@ Task<Result<void>> Checker::count_l2(HostOffset at, bool active, std::uint64_t g
       }
       const CompressedRange range = compressed_range(entry.descriptor, geometry_);
       refer(range.offset, range.size, "compressed cluster");
-      if (active) ++report_.compressed_clusters, ++report_.allocated_clusters;
+      if (active) {
+        ++report_.compressed_clusters;
+        ++report_.allocated_clusters;
+        ++report_.fragmented_clusters;
+      }
       continue;
     }
     bool meaning = true;
-    bool data = false;
     for (std::uint32_t sub = 0; sub < geometry_.subclusters(); ++sub) {
-      const MappingKind kind = classify(entry, sub, format_).kind;
-      meaning = meaning && kind != MappingKind::kCorrupt;
-      data = data || kind == MappingKind::kData;
+      meaning = meaning && classify(entry, sub, format_).kind != MappingKind::kCorrupt;
     }
     if (!meaning) {
       error(fmt::format("the L2 entry of guest cluster {} is {:#x}, which means nothing",
                         guest_cluster + i, entry.descriptor));
       continue;
     }
-    if (entry.offset() == 0) continue;
-    if (active && data) {
+    // Offset 0 is a place in a data file.
+    if (entry.offset() == 0 && !(format_.data_file && entry.copied())) continue;
+    if (active) {
       ++report_.allocated_clusters;
-      const std::uint64_t host = geometry_.cluster_of(HostOffset(entry.offset())).index;
-      if (previous_data_ != 0 && host != previous_data_ + 1) ++report_.fragmented_clusters;
-      previous_data_ = host;
+      if (next_host && entry.offset() != *next_host) ++report_.fragmented_clusters;
+      next_host = entry.offset() + geometry_.cluster_size();
     }
     if (!format_.data_file) {
       refer(HostOffset(entry.offset()), geometry_.cluster_size(), "data cluster");

@@ -210,6 +210,25 @@ Statistics QcowDisk::statistics() const {
           std::uint64_t{l2_.capacity()} * l2_.slice_size(), l2_.slice_size()};
 }
 
+namespace {
+
+// Bytes from `at` on, at most `length`, whose clusters have a host cluster or have none as the
+// first one does.
+std::uint64_t alike_allocated(const std::byte* slice, const L2Format& format, GuestOffset at,
+                              std::uint64_t length) {
+  const Geometry& geometry = format.geometry;
+  const std::uint64_t first = format.entry_index(at);
+  const bool allocated = load_entry(slice, first, geometry).offset() != 0;
+  std::uint64_t covered = geometry.cluster_size() - (at.value & geometry.cluster_mask());
+  for (std::uint64_t i = first + 1; covered < length && !allocated; ++i) {
+    if (load_entry(slice, i, geometry).offset() != 0) break;
+    covered += geometry.cluster_size();
+  }
+  return std::min(covered, length);
+}
+
+}  // namespace
+
 Task<Result<Extent>> QcowDisk::extent_at(std::uint64_t offset) {
   const GuestOffset at(offset);
   VMM_CO_TRY(TableCache::Ref slice, co_await get_slice(at));
@@ -228,7 +247,10 @@ Task<Result<Extent>> QcowDisk::extent_at(std::uint64_t offset) {
   extent.compressed = mapping.kind == MappingKind::kCompressed;
   extent.data = mapping.kind == MappingKind::kData || extent.compressed;
   extent.allocated = mapping.kind != MappingKind::kUnallocated;
-  extent.has_offset = mapping.kind == MappingKind::kData;
+  extent.has_offset = mapping.allocated && !extent.compressed;
+  if (!extent.data) {
+    extent.length = alike_allocated(slice.data(), format_, at, extent.length);
+  }
   extent.offset = extent.has_offset ? mapping.host.value : 0;
   co_return extent;
 }

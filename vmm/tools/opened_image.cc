@@ -7,9 +7,12 @@
 
 #include "disk/file_storage.h"
 #include "disk/open_disk.h"
+#include "disk/qcow/compressed.h"
 #include "disk/qcow/qcow_disk.h"
 #include "disk/raw_disk.h"
 #include "disk/writethrough_disk.h"
+#include "vmm/io/iovec.h"
+#include "vmm/tools/aligned_buffer.h"
 #include "vmm/tools/size.h"
 
 namespace vmm::tools {
@@ -100,6 +103,14 @@ Task<Result<void>> OpenedImage::truncate(std::uint64_t size, std::string preallo
     co_return fail(ErrorKind::kInvalid, "The new size must be a multiple of 512");
   }
   if (raw() != nullptr) co_return co_await truncate_raw(size, std::move(preallocation));
+  if (auto* qcow = qcow2()) {
+    const std::uint64_t before = qcow->size();
+    if (preallocation == "off" || size <= before) co_return co_await qcow->resize(size);
+    // Space for what is added is what the storage can promise; the tables stay as they grow.
+    co_return fail(
+        ErrorKind::kUnsupported,
+        fmt::format("preallocation={} is not supported when a qcow2 image grows", preallocation));
+  }
   co_return fail(ErrorKind::kUnsupported,
                  fmt::format("{} images cannot change their size yet", disk_->format()));
 }
@@ -135,9 +146,33 @@ Task<Result<void>> OpenedImage::truncate_raw(std::uint64_t size, std::string pre
   co_return resized;
 }
 
-Task<Result<void>> OpenedImage::write_compressed(std::uint64_t, IoVec) {
-  co_return fail(ErrorKind::kUnsupported,
-                 fmt::format("{} images are not written compressed", disk_->format()));
+Task<Result<void>> OpenedImage::write_compressed(std::uint64_t offset, IoVec iov) {
+  auto* qcow = qcow2();
+  if (qcow == nullptr) {
+    co_return fail(ErrorKind::kUnsupported,
+                   fmt::format("{} images are not written compressed", disk_->format()));
+  }
+  const std::uint64_t cluster_size = qcow->geometry().cluster_size();
+  const std::uint64_t length = total_size(iov);
+  if (offset % cluster_size != 0 ||
+      (length % cluster_size != 0 && offset + length != qcow->size())) {
+    co_return fail(ErrorKind::kInvalid, "compressed writes take whole clusters");
+  }
+  AlignedBuffer cluster(cluster_size);
+  AlignedBuffer packed(cluster_size);
+  if (!cluster || !packed) co_return fail(ErrorKind::kInvalid, "no memory for a cluster");
+  for (std::uint64_t done = 0; done < length; done += cluster_size) {
+    const std::uint64_t size = std::min(cluster_size, length - done);
+    cluster.fill(std::byte{0});
+    copy_from_iovec(iov, done, cluster.span().first(size));
+    VMM_CO_TRY(const std::size_t packed_size,
+               disk::qcow::compress(qcow->header().compression_type, cluster.span(),
+                                    packed.span().first(cluster_size - 1)));
+    const iovec whole{cluster.data(), size};
+    VMM_CO_CHECK(co_await qcow->write_compressed(offset + done, packed.span().first(packed_size),
+                                                 IoVec(&whole, 1)));
+  }
+  co_return Result<void>();
 }
 
 Task<Result<Allocation>> OpenedImage::allocation_at(std::uint64_t offset) {

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// `vmm disk create`: qemu-img create's options.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include "vmm/cli/disk.h"
+#include "vmm/tools/create_tool.h"
+
+namespace vmm::cli {
+
+Result<int> disk_create_command(const Arguments& arguments) {
+  CLI::App app("Makes an empty image");
+  app.footer("-o help lists the options of a format.");
+  tools::CreateConfig config;
+  bool quiet = false;
+  app.add_option("-f", config.format, "Format: raw (default) or qcow2");
+  app.add_option("-b", config.backing_file, "Base image that it shows until it is written");
+  app.add_option("-F", config.backing_format, "Format of the base image");
+  app.add_option("-o", config.options, "Options of the format, as name=value,...")
+      ->allow_extra_args(false);
+  app.add_flag("-u", config.unsafe, "Do not look at the base image");
+  app.add_flag("-q", quiet, "Print errors only");
+  app.add_option("FILE", config.path, "The image to make");
+  app.add_option("SIZE", config.size, "Virtual size, as 20G; the base image's where left out");
+  if (const auto status = parse_tool(app, arguments)) return *status;
+  return tools::run_create(config, tools::Console{.program = arguments.program, .quiet = quiet});
+}
+
+}  // namespace vmm::cli

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// `vmm disk map`: qemu-img map's options.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include "vmm/cli/disk.h"
+#include "vmm/tools/map_tool.h"
+
+namespace vmm::cli {
+
+Result<int> disk_map_command(const Arguments& arguments) {
+  CLI::App app("Lists where the bytes of an image are stored");
+  tools::MapConfig config;
+  app.add_option("-f", config.image.format, "The image's format: raw, qcow, qcow2");
+  app.add_option("--output", config.output, "human or json");
+  app.add_option("-s,--start-offset", config.start, "Where to begin");
+  app.add_option("-l,--max-length", config.length, "How many bytes to look at");
+  app.add_flag("-U,--force-share", config.image.force_share,
+               "Although another process may be writing the image");
+  app.add_option("IMAGE", config.image.path, "The image")->required();
+  if (const auto status = parse_tool(app, arguments)) return *status;
+  return tools::run_map(config, tools::Console{.program = arguments.program});
+}
+
+}  // namespace vmm::cli

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// `vmm disk resize`: qemu-img resize's options.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <string>
+#include <vector>
+
+#include "vmm/cli/disk.h"
+#include "vmm/tools/resize_tool.h"
+
+namespace vmm::cli {
+
+namespace {
+
+// "-1G" is a size, and would be read as an option: it is put behind "--".
+std::vector<char*> with_sizes_last(std::span<char* const> values, std::string& separator) {
+  std::vector<char*> sorted;
+  std::vector<char*> sizes;
+  for (char* value : values) {
+    const bool negative = value[0] == '-' && value[1] >= '0' && value[1] <= '9';
+    (negative ? sizes : sorted).push_back(value);
+  }
+  if (!sizes.empty()) sorted.push_back(separator.data());
+  sorted.insert(sorted.end(), sizes.begin(), sizes.end());
+  return sorted;
+}
+
+}  // namespace
+
+Result<int> disk_resize_command(const Arguments& arguments) {
+  CLI::App app("Changes the virtual size of an image");
+  tools::ResizeConfig config;
+  bool quiet = false;
+  app.add_option("-f", config.image.format, "The image's format: raw, qcow, qcow2");
+  app.add_option("--preallocation", config.preallocation, "off, falloc or full");
+  app.add_flag("--shrink", config.shrink, "The image may become smaller; what is cut off is lost");
+  app.add_flag("-q", quiet, "Print errors only");
+  app.add_option("IMAGE", config.image.path, "The image")->required();
+  app.add_option("SIZE", config.size, "20G, or a change: +1G, -1G")->required();
+  std::string separator = "--";
+  const std::vector<char*> values = with_sizes_last(arguments.values, separator);
+  if (const auto status = parse_tool(app, {arguments.program, values})) return *status;
+  return tools::run_resize(config, tools::Console{.program = arguments.program, .quiet = quiet});
+}
+
+}  // namespace vmm::cli

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Progress: how far a long job is, on one line that is written again and again.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+
+namespace vmm::tools {
+
+class Progress {
+ public:
+  // Prints to `out` in steps of at least a per cent where `shown`, else nothing. `total` in any
+  // unit.
+  Progress(std::FILE* out, bool shown, std::uint64_t total);
+  // Ends the line.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void advance(std::uint64_t amount);
+  void finish();  // all of it is done
+
+ private:
+  void print();
+
+  std::FILE* out_;
+  bool shown_;
+  std::uint64_t total_;
+  std::uint64_t done_ = 0;
+  double printed_ = -100;  // per cent
+};
+
+}  // namespace vmm::tools

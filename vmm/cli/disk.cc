@@ -8,11 +8,14 @@ namespace {
 constexpr Command kCommands[] = {
     {"bench", "Measure how fast an image serves requests", disk_bench_command},
     {"check", "Look whether an image contradicts itself, and repair it", disk_check_command},
+    {"commit", "Write what an overlay changed into its backing file", disk_commit_command},
     {"compare", "Look whether two images hold the same", disk_compare_command},
+    {"convert", "Copy images into a new one, in any format", disk_convert_command},
     {"create", "Make an empty image", disk_create_command},
     {"info", "Tell what an image says of itself", disk_info_command},
     {"io", "Read and write an image by short commands, like qemu-io", disk_io_command},
     {"map", "List where the bytes of an image are stored", disk_map_command},
+    {"rebase", "Give an overlay another backing file", disk_rebase_command},
     {"resize", "Change the virtual size of an image", disk_resize_command},
     {"snapshot", "List, make, apply and delete snapshots inside an image", disk_snapshot_command},
 };

@@ -14,11 +14,14 @@ Result<int> disk_command(const Arguments& arguments);
 // One file each: disk_NAME.cc.
 Result<int> disk_bench_command(const Arguments& arguments);
 Result<int> disk_check_command(const Arguments& arguments);
+Result<int> disk_commit_command(const Arguments& arguments);
 Result<int> disk_compare_command(const Arguments& arguments);
+Result<int> disk_convert_command(const Arguments& arguments);
 Result<int> disk_create_command(const Arguments& arguments);
 Result<int> disk_info_command(const Arguments& arguments);
 Result<int> disk_io_command(const Arguments& arguments);
 Result<int> disk_map_command(const Arguments& arguments);
+Result<int> disk_rebase_command(const Arguments& arguments);
 Result<int> disk_resize_command(const Arguments& arguments);
 Result<int> disk_snapshot_command(const Arguments& arguments);
 

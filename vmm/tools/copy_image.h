@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copying what a guest sees from one disk to another, without what is known to be zeros.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "disk/disk.h"
+#include "vmm/core/result.h"
+#include "vmm/io/event_loop.h"
+#include "vmm/io/task.h"
+#include "vmm/tools/opened_image.h"
+#include "vmm/tools/progress.h"
+
+namespace vmm::tools {
+
+struct CopyConfig {
+  unsigned nr_workers = 8;           // requests under way at once, at least 1
+  bool in_order = true;              // writes are started in the order of their offsets
+  bool compressed = false;           // into a qcow2 image
+  std::uint64_t sparse_size = 4096;  // bytes of zeros that are worth a hole; 0: none is
+  bool target_is_zero = true;        // what is not written reads as zeros there already
+  bool skip_backing = false;         // leave out what the sources have from their backing files
+  bool skip_absent = false;          // and what no layer of theirs decides
+};
+
+// The sources follow each other in the target, which is large enough.
+Task<Result<void>> copy_image(EventLoop& loop, const std::vector<disk::Disk*>& sources,
+                              OpenedImage& target, const CopyConfig& config, Progress& progress);
+
+}  // namespace vmm::tools

@@ -16,7 +16,9 @@
 #include "arch/x86/memory_map.h"
 #include "devices/legacy/acpi_pm.h"
 #include "devices/legacy/cmos_rtc.h"
+#include "devices/legacy/debug_exit.h"
 #include "devices/legacy/i8042.h"
+#include "devices/legacy/pvpanic.h"
 #include "devices/legacy/serial.h"
 #include "devices/pci/root.h"
 #include "devices/virtio/console.h"
@@ -94,6 +96,12 @@ struct Machine::Parts {
   std::unique_ptr<legacy::AcpiPm> acpi_pm;
   legacy::CmosRtc rtc;
   legacy::I8042 i8042{[this] { end.raise({Outcome::Kind::kReboot, {}}); }};
+  legacy::PvPanic pvpanic{[this] {
+    end.raise({Outcome::Kind::kGuestPanic, "the guest's kernel panicked"});
+  }};
+  legacy::DebugExit debug_exit{[this](std::uint8_t status) {
+    end.raise({Outcome::Kind::kGuestExit, {}, status});
+  }};
 
   std::vector<std::unique_ptr<MachineDisk>> disks;
   std::unique_ptr<MachineDevices> devices;
@@ -117,6 +125,12 @@ Result<void> Machine::Parts::add_legacy_devices(legacy::ConsoleSink& console) {
   VMM_CHECK(ports.insert(layout::kCom1Port, legacy::Serial::kNrPorts, *com1));
   VMM_CHECK(ports.insert(layout::kAcpiPmPort, legacy::AcpiPm::kNrPorts, *acpi_pm));
   VMM_CHECK(ports.insert(legacy::CmosRtc::kPort, legacy::CmosRtc::kNrPorts, rtc));
+  VMM_CHECK(ports.insert(layout::kPvPanicPort, legacy::PvPanic::kNrPorts, pvpanic));
+  if (config.debug_exit_port) {
+    Result<void> put =
+        ports.insert(*config.debug_exit_port, legacy::DebugExit::kNrPorts, debug_exit);
+    if (!put) return Unexpected(std::move(put).error().with_context("--debug-exit"));
+  }
   return ports.insert(legacy::I8042::kPort, legacy::I8042::kNrPorts, i8042);
 }
 
@@ -243,6 +257,10 @@ Outcome Machine::finish() {
     if (outcome.message.empty()) outcome = {Outcome::Kind::kFailure, closed.error().message()};
   }
   return outcome;
+}
+
+void Machine::press_power_button() {
+  parts_->acpi_pm->press_power_button();
 }
 
 std::size_t Machine::input(std::span<const std::byte> bytes) {

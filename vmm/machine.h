@@ -34,6 +34,9 @@ class Machine {
   // Once.
   void start();
 
+  // From any thread. A guest's operating system then shuts down, if it likes.
+  void press_power_button();
+
   // Becomes readable when the guest, or KVM, has ended the run. Stays so.
   int ended_fd() const;
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct MachineConfig {
   };
   Console console = Console::kSerial;
   bool rng = true;  // virtio-rng
+  // Port by which the guest may end the run with an exit status of its own.
+  std::optional<std::uint16_t> debug_exit_port;
 };
 
 }  // namespace vmm

@@ -317,6 +317,8 @@ std::vector<std::uint8_t> make_dsdt(const AcpiConfig& config) {
                                                 io_ports(layout::kCom1Port, 8),
                                                 edge_interrupt(layout::kCom1Gsi),
                                             }))});
+  Bytes panic = device("PEVT", {name("_HID", string("QEMU0001")),
+                                name("_CRS", resources({io_ports(layout::kPvPanicPort, 1)}))});
   Bytes rtc;
   if (config.has_rtc) {
     rtc = device("RTC0",
@@ -326,7 +328,7 @@ std::vector<std::uint8_t> make_dsdt(const AcpiConfig& config) {
 
   Bytes table = bytes_of(header("DSDT", 2));
   Bytes body = concat({
-      scope("\\_SB", {host_bridge, board, com1, rtc}),
+      scope("\\_SB", {host_bridge, board, com1, panic, rtc}),
       name("\\_S5", package({s5_type, s5_type, integer(0), integer(0)})),
   });
   table.insert(table.end(), body.begin(), body.end());

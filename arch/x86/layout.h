@@ -76,6 +76,9 @@ inline constexpr std::uint32_t kCom1Gsi = 4;
 // ACPI's fixed hardware: power management event and control registers, PM timer, reset register.
 inline constexpr std::uint16_t kAcpiPmPort = 0x600;
 
+// The port for a kernel's panic (pvpanic), where QEMU has it.
+inline constexpr std::uint16_t kPvPanicPort = 0x505;
+
 // The system control interrupt, by which ACPI hardware (the power button) speaks up.
 inline constexpr std::uint32_t kSciGsi = 9;
 

@@ -3,7 +3,9 @@
 
 #include "devices/legacy/acpi_pm.h"
 #include "devices/legacy/cmos_rtc.h"
+#include "devices/legacy/debug_exit.h"
 #include "devices/legacy/i8042.h"
+#include "devices/legacy/pvpanic.h"
 #include "devices/testing/fake_interrupt.h"
 #include "vmm/core/byte_order.h"
 #include "vmm/core/testing/catch.h"
@@ -134,6 +136,25 @@ TEST_CASE("AcpiPm: accesses of every size and place are served", "[legacy]") {
     }
   }
   SUCCEED("still here");
+}
+
+TEST_CASE("PvPanic: tells what it knows, and hears of a panic alone", "[legacy]") {
+  int nr_panics = 0;
+  PvPanic device([&] { ++nr_panics; });
+  CHECK(in<std::uint8_t>(device, 0) == 1);
+  out<std::uint8_t>(device, 0, 2);  // the guest's crash kernel takes over
+  CHECK(nr_panics == 0);
+  out<std::uint8_t>(device, 0, 1);
+  CHECK(nr_panics == 1);
+}
+
+TEST_CASE("DebugExit: hands out the low byte, whatever the width", "[legacy]") {
+  std::vector<int> statuses;
+  DebugExit device([&](std::uint8_t status) { statuses.push_back(status); });
+  out<std::uint8_t>(device, 0, 7);
+  out<std::uint32_t>(device, 0, 0x12345642);
+  out<std::uint8_t>(device, 1, 9);
+  CHECK(statuses == std::vector<int>{7, 0x42});
 }
 
 }  // namespace

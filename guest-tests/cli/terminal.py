@@ -29,6 +29,8 @@ PRINTED = 30000  # bytes that the printing guest sends
 # Ports and values as in arch/x86/layout.h and devices/legacy/acpi_pm.h.
 POWER_OFF = bytes.fromhex("66ba0406 66b80034 66ef")  # mov dx, 0x604; mov ax, 0x3400; out dx, ax
 RESET = bytes.fromhex("66ba0c06 b001 ee")            # mov dx, 0x60c; mov al, 1; out dx, al
+PANIC = bytes.fromhex("66ba0505 b001 ee")            # mov dx, 0x505; mov al, 1; out dx, al
+EXIT_42 = bytes.fromhex("66ba0105 b02a ee")          # mov dx, 0x501; mov al, 42; out dx, al
 LOOP = bytes.fromhex("ebfe")                         # jmp to itself
 CRASH = bytes.fromhex("0f0b")                        # ud2, and there is no IDT
 FETCH_FROM_DEVICE = bytes.fromhex("b8000000d0 ffe0")  # mov eax, 0xd0000000; jmp eax
@@ -56,6 +58,14 @@ ECHO = (bytes.fromhex("66bafc03 b003 ee")   # raise DTR and RTS
                       "66baf803 ec ee"         # mov dx, 0x3f8; in al, dx; out dx, al
                       "3c71 75ed")             # cmp al, 'q'; jne wait
         + POWER_OFF + LOOP)
+
+
+# Sends '>', takes a byte, and powers off after a 'q'; resets after anything else.
+ASK = (bytes.fromhex("66bafc03 b003 ee") + say(b">") +
+       bytes.fromhex("66bafd03 ec a801 74f7"  # wait: mov dx, 0x3fd; in al, dx; test al, 1; jz wait
+                     "66baf803 ec"            # mov dx, 0x3f8; in al, dx
+                     "3c71 750a")             # cmp al, 'q'; jne reset
+       + POWER_OFF + RESET + LOOP)
 
 
 def pvh_kernel(code):
@@ -141,19 +151,22 @@ class Cases:
             file.write(pvh_kernel(code))
         return [self.vmm, "run", "-k", path, "-m", "16"]
 
-    def piped(self, code, data=b"", **options):
-        return subprocess.run(self.command(code), input=data, capture_output=True, timeout=LIMIT, check=False, **options)
+    def piped(self, code, data=b"", flags=(), **options):
+        return subprocess.run(self.command(code) + list(flags), input=data, capture_output=True, timeout=LIMIT, check=False, **options)
 
     def statuses(self):
-        for name, code, status, words in (
+        for name, code, status, words, *flags in (
                 ("power off ends with status 0", POWER_OFF + LOOP, 0, ()),
-                ("a reset ends with status 3", RESET + LOOP, 3, ()),
+                ("a reset ends with status 3 where no reboot is wanted", RESET + LOOP, 3, (), "--no-reboot"),
+                ("a panic ends with status 6", PANIC + LOOP, 6, ("panicked",)),
+                ("the guest's own status is vmm's where that is wanted", EXIT_42 + LOOP, 42, (), "--debug-exit=0x501"),
+                ("and is not where it is not", EXIT_42 + POWER_OFF + LOOP, 0, ()),
                 ("a triple fault ends with status 4, and is named with its RIP", CRASH, 4,
                  ("vCPU 0", "triple fault", "KVM_EXIT_SHUTDOWN", "RIP 0x")),
                 ("what KVM cannot go on with ends with status 1, and is named", FETCH_FROM_DEVICE, 1,
                  ("vCPU 0", "KVM_EXIT_INTERNAL_ERROR", "RIP 0xd0000000"))):
             with self.tap.step(name):
-                done = self.piped(code)
+                done = self.piped(code, flags=flags)
                 text = done.stderr.decode()
                 same(done.returncode, status, "status")
                 same(text.count("\n"), 1 if words else 0, f"lines on stderr ({text})")
@@ -188,6 +201,63 @@ class Cases:
                                   stderr=subprocess.PIPE) as process:
                 process.stdout.close()
                 same(process.wait(timeout=LIMIT), 0, "status")
+
+    def reboots(self):
+        with self.tap.step("after a reset the guest boots again, until it ends otherwise"):
+            with Run(self.command(ASK)) as run:
+                for boot in range(3):
+                    run.read_until(b">" * (boot + 1))
+                    run.wait_for_raw(True)
+                    run.type(b"r" if boot < 2 else b"q")
+                same(run.wait(), 0, "status")
+                same(run.output.count(b">"), 3, "boots")
+                same(run.mode(), run.before, "terminal mode")
+        for number, name in ((signal.SIGTERM, "a signal"), (signal.SIGINT, "another signal")):
+            with self.tap.step(f"{name} ends a later boot as it does the first"):
+                with Run(self.command(ASK)) as run:
+                    run.read_until(b">")
+                    run.type(b"r")
+                    run.read_until(b">>")
+                    run.process.send_signal(number)
+                    same(run.wait(), 128 + number, "status")
+                    same(run.mode(), run.before, "terminal mode")
+        with self.tap.step("SIGTSTP and SIGCONT reach a later boot"):
+            with Run(self.command(ASK)) as run:
+                run.read_until(b">")
+                run.type(b"r")
+                run.read_until(b">>")
+                run.wait_for_raw(True)
+                run.process.send_signal(signal.SIGTSTP)
+                run.wait_for_raw(False)
+                run.process.send_signal(signal.SIGCONT)
+                run.wait_for_raw(True)
+                run.type(b"\x01x")
+                same(run.wait(), 5, "status")
+        with self.tap.step("a later boot ends when vmm is killed"):
+            with Run(self.command(ASK)) as run:
+                run.read_until(b">")
+                run.type(b"r")
+                run.read_until(b">>")
+                run.process.kill()
+                run.wait()
+                deadline = time.monotonic() + LIMIT
+                while pids := self.session_of(run.process.pid):
+                    assert time.monotonic() < deadline, f"processes are left: {pids}"
+                    time.sleep(0.05)
+
+    @staticmethod
+    def session_of(leader):
+        """Processes of the session that `leader` began, and that have not ended."""
+        pids = []
+        for entry in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{entry}/stat", encoding="ascii", errors="replace") as file:
+                    state, _, _, session = file.read().rpartition(")")[2].split()[:4]
+            except (OSError, ValueError):
+                continue
+            if int(session) == leader and state != "Z":
+                pids.append(int(entry))
+        return pids
 
     def keys(self):
         with self.tap.step("the terminal is raw while the guest runs, and as before afterwards"):
@@ -253,6 +323,7 @@ def main():
         cases = Cases(os.path.abspath(sys.argv[1]), directory)
         cases.statuses()
         cases.pipes()
+        cases.reboots()
         cases.keys()
         cases.signals()
         return cases.tap.finish()

@@ -93,7 +93,7 @@ def launcher(vmm, kernel, initrd, memory_mib=512, limit=150):
     """Returns start(disks, command, cpus=1, end='poweroff') -> Guest."""
     def start(disks, command, cpus=1, end="poweroff"):
         parameters = f'root=/dev/vda1 quiet loglevel=3 panic=-1 vmm.end={end} vmm.cmd="{command}"'
-        argv = [vmm, "run", "--kernel", kernel, "--initrd", initrd, "--params", parameters,
+        argv = [vmm, "run", "--no-reboot", "--kernel", kernel, "--initrd", initrd, "--params", parameters,
                 "--mem", str(memory_mib), "--cpus", str(cpus)]
         for disk in disks:
             argv += ["--disk", disk]

@@ -121,7 +121,7 @@ class Scenarios:
     def reboot(self):
         disk = self.fresh_disk("reboot.qcow2")
         with self.start([f"{disk},format=qcow2"], "true", end="reboot") as guest:
-            with self.tap.step("reboot ends vmm with a status of its own", lambda: guest.lines):
+            with self.tap.step("with --no-reboot a reboot ends vmm with a status of its own", lambda: guest.lines):
                 status = guest.wait()
                 require(guest.farewell_at is not None, f"vmm ended with status {status} before the guest's reboot")
                 require(status == REBOOT_STATUS, f"status {status}, not {REBOOT_STATUS}")

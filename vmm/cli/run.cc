@@ -10,6 +10,7 @@
 #include <cstdio>
 
 #include "vmm/cli/disk_option.h"
+#include "vmm/cli/reboot.h"
 #include "vmm/cli/session.h"
 #include "vmm/cli/size.h"
 #include "vmm/core/log.h"
@@ -21,14 +22,16 @@ namespace {
 
 constexpr const char* kFooter =
     "Exit status: 0 the guest powered off; 1 an error; 2 wrong usage; 3 the guest asked for a "
-    "reboot;\n4 the guest crashed (triple fault); 5 ended with Ctrl-a x; 128 + N ended by signal "
-    "N.\n\nKeys: Ctrl-a x ends the VM, Ctrl-a ? helps, Ctrl-a a sends Ctrl-a.";
+    "reboot\n(with --no-reboot); 4 the guest crashed (triple fault); 5 ended with Ctrl-a x; 6 its "
+    "kernel\npanicked (pvpanic); 128 + N ended by signal N.\n\nKeys: Ctrl-a x ends the VM, Ctrl-a "
+    "? helps, Ctrl-a a sends Ctrl-a.";
 
 // The flags as they stand on the command line.
 struct RunFlags {
   std::string kernel, initrd, params, memory = "512M", name, console = "serial", log_level = "warn";
   std::uint32_t nr_cpus = 1;
-  bool rng = true;
+  bool rng = true, no_reboot = false;
+  std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks;
 };
 
@@ -61,6 +64,11 @@ void add_options(CLI::App& app, RunFlags& flags) {
       ->capture_default_str();
   app.add_flag("--rng,!--no-rng", flags.rng,
                "Give the guest random numbers (virtio-rng); the default");
+  app.add_flag("--no-reboot", flags.no_reboot,
+               "End, with status 3, where the guest asks for a reboot");
+  app.add_option("--debug-exit", flags.debug_exit,
+                 "A port, say 0x501: what the guest writes there is the exit status")
+      ->type_name("PORT");
   app.add_option("--loglevel", flags.log_level, "What to tell on stderr")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
@@ -82,6 +90,7 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.params = flags.params;
   config.nr_cpus = flags.nr_cpus;
   config.rng = flags.rng;
+  config.debug_exit_port = flags.debug_exit;
   if (flags.console == "virtio") config.console = MachineConfig::Console::kVirtio;
   VMM_TRY(config.memory_bytes, parse_size(flags.memory, std::uint64_t{1} << 20, "--mem"));
   if (flags.disks.size() > MachineConfig::kMaxDisks) {
@@ -107,6 +116,10 @@ int exit_status(const Outcome& outcome, const Session::End& end) {
       return kExitReboot;
     case Outcome::Kind::kGuestCrash:
       return kExitGuestCrash;
+    case Outcome::Kind::kGuestPanic:
+      return kExitGuestPanic;
+    case Outcome::Kind::kGuestExit:
+      return outcome.status;
     case Outcome::Kind::kFailure:
       return kExitFailure;
     case Outcome::Kind::kStopped:
@@ -115,7 +128,7 @@ int exit_status(const Outcome& outcome, const Session::End& end) {
   return end.signal != 0 ? 128 + end.signal : kExitByUser;
 }
 
-Result<int> run_machine(const MachineConfig& config) {
+Result<BootEnd> run_machine(const MachineConfig& config) {
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, session->output()));
   VMM_TRY(Session::End end, session->run(*machine));
@@ -126,7 +139,7 @@ Result<int> run_machine(const MachineConfig& config) {
   machine.reset();
   session.reset();  // the terminal is itself again before anything more is said
   if (!outcome.message.empty()) fmt::print(stderr, "vmm: {}\n", outcome.message);
-  return exit_status(outcome, end);
+  return BootEnd{exit_status(outcome, end), outcome.kind == Outcome::Kind::kReboot};
 }
 
 }  // namespace
@@ -138,7 +151,9 @@ Result<int> run_command(const Arguments& arguments) {
   if (std::optional<int> status = parse(app, arguments)) return *status;
   log::set_level(to_level(flags.log_level));
   VMM_TRY(MachineConfig config, to_config(flags));
-  return run_machine(config);
+  if (!flags.no_reboot) return boot_until_done([&config] { return run_machine(config); });
+  VMM_TRY(BootEnd end, run_machine(config));
+  return end.status;
 }
 
 }  // namespace vmm::cli

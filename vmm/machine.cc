@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <future>
 #include <vector>
 
 #include "arch/x86/acpi.h"
@@ -81,6 +82,7 @@ struct Machine::Parts {
   Result<std::string> command_line();
   Result<x86::LoadedKernel> load_guest();
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
+  void start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go);
 
   const MachineConfig config;
   GuestMemory memory;
@@ -228,16 +230,36 @@ Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {
 
 Machine::~Machine() = default;
 
-void Machine::start() {
-  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) {
-    vcpu->start(parts_->ports, parts_->mmio, [this](const kvm::VcpuEnd& vcpu_end) {
-      using Kind = kvm::VcpuEnd::Kind;
-      if (vcpu_end.kind == Kind::kStopped) return;
-      parts_->end.raise({vcpu_end.kind == Kind::kGuestCrash ? Outcome::Kind::kGuestCrash
-                                                            : Outcome::Kind::kFailure,
-                         vcpu_end.message});
-    });
+Result<void> Machine::start() {
+  const sandbox::SandboxConfig& config = parts_->config.sandbox;
+  for (const std::unique_ptr<MachineDisk>& disk : parts_->disks) {
+    VMM_CHECK(disk->confine(config));
   }
+  VMM_CHECK(parts_->devices->confine(config));
+
+  // No guest code runs before the last thread is confined.
+  std::promise<bool> all_confined;
+  std::shared_future<bool> go = all_confined.get_future().share();
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) parts_->start_vcpu(*vcpu, go);
+  Result<void> confined = sandbox::confine_thread(config, sandbox::ThreadKind::kMain);
+  all_confined.set_value(confined.has_value());
+  return confined;
+}
+
+void Machine::Parts::start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go) {
+  auto on_begin = [this, go = std::move(go)] {
+    Result<void> confined = sandbox::confine_thread(config.sandbox, sandbox::ThreadKind::kVcpu);
+    if (!confined) end.raise({Outcome::Kind::kFailure, confined.error().message()});
+    return go.get() && confined.has_value();
+  };
+  auto on_end = [this](const kvm::VcpuEnd& vcpu_end) {
+    using Kind = kvm::VcpuEnd::Kind;
+    if (vcpu_end.kind == Kind::kStopped) return;
+    end.raise(
+        {vcpu_end.kind == Kind::kGuestCrash ? Outcome::Kind::kGuestCrash : Outcome::Kind::kFailure,
+         vcpu_end.message});
+  };
+  vcpu.start(ports, mmio, std::move(on_end), std::move(on_begin));
 }
 
 int Machine::ended_fd() const {

@@ -31,8 +31,9 @@ class Machine {
                                                  legacy::ConsoleSink& console);
   ~Machine();
 
-  // Once.
-  void start();
+  // Puts every thread into its sandbox, the calling one included, and lets the vCPUs run. After
+  // sandbox::close_doors(). Once.
+  Result<void> start();
 
   // From any thread. A guest's operating system then shuts down, if it likes.
   void press_power_button();

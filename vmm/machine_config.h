@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "disk/open_disk.h"
+#include "vmm/sandbox/sandbox.h"
 
 namespace vmm {
 
@@ -30,6 +31,7 @@ struct MachineConfig {
   bool rng = true;  // virtio-rng
   // Port by which the guest may end the run with an exit status of its own.
   std::optional<std::uint16_t> debug_exit_port;
+  sandbox::SandboxConfig sandbox;
 };
 
 }  // namespace vmm

@@ -5,6 +5,7 @@
 #include "devices/virtio/console.h"
 #include "devices/virtio/pci_transport.h"
 #include "devices/virtio/rng.h"
+#include "vmm/confine_io.h"
 #include "vmm/io/io_thread.h"
 
 namespace vmm {
@@ -32,6 +33,14 @@ MachineDevices::MachineDevices() = default;
 MachineDevices::~MachineDevices() {
   // A transport stops its device, which needs the device's loop.
   transports_.clear();
+}
+
+Result<void> MachineDevices::confine(const sandbox::SandboxConfig& config) {
+  for (IoThread* thread : {thread_.get(), console_thread_.get()}) {
+    if (thread == nullptr) continue;
+    VMM_CHECK(confine_io(*thread, config));
+  }
+  return {};
 }
 
 void MachineDevices::stop() {

@@ -45,6 +45,9 @@ class MachineDevices {
                                                         legacy::ConsoleSink& console);
   ~MachineDevices();
 
+  // Before any guest code runs: the devices' threads give up what they need no more.
+  Result<void> confine(const sandbox::SandboxConfig& config);
+
   // When no vCPU runs any more: comes back when nothing touches the guest's memory.
   void stop();
 

@@ -9,6 +9,7 @@
 #include "devices/pci/root.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/pci_transport.h"
+#include "vmm/confine_io.h"
 #include "vmm/core/log.h"
 #include "vmm/partition_table.h"
 
@@ -70,6 +71,10 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
   VMM_TRY(transport_, virtio::PciTransport::create(*blk_, msi, &kicks));
   VMM_TRY([[maybe_unused]] unsigned slot, root.attach(*transport_));
   return {};
+}
+
+Result<void> MachineDisk::confine(const sandbox::SandboxConfig& config) {
+  return confine_io(*thread_, config);
 }
 
 Result<void> MachineDisk::close() {

@@ -10,6 +10,7 @@
 #include "vmm/core/interrupt.h"
 #include "vmm/core/result.h"
 #include "vmm/io/io_thread.h"
+#include "vmm/sandbox/sandbox.h"
 
 namespace vmm {
 
@@ -34,6 +35,10 @@ class MachineDisk {
   // Makes the device and puts it on the bus. All must outlive this.
   Result<void> attach(const GuestMemory& memory, MsiController& msi, KickRegistrar& kicks,
                       pci::Root& root);
+
+  // Takes from the disk's thread what it needs no more, now that the image is open. Before any vCPU
+  // runs.
+  Result<void> confine(const sandbox::SandboxConfig& config);
 
   // When no vCPU runs any more: waits for what is in flight, flushes, and closes the image.
   Result<void> close();

@@ -38,7 +38,6 @@ OutputWriter::~OutputWriter() {
 
 void OutputWriter::write(std::span<const std::byte> bytes) {
   std::unique_lock lock(mutex_);
-  if (!thread_.joinable() && !abandoned_ && !closed_) start();
   while (!bytes.empty()) {
     changed_.wait(lock, [&] { return waiting_.size() < kCapacity || abandoned_; });
     if (abandoned_ || closed_) return;
@@ -63,13 +62,16 @@ void OutputWriter::abandon() {
   changed_.notify_all();
 }
 
-void OutputWriter::start() {
+void OutputWriter::start(std::function<void()> on_begin) {
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
+  thread_ = std::thread([this, on_begin = std::move(on_begin)] {
+    ::pthread_setname_np(::pthread_self(), "vmm-console");
+    on_begin();
+    run();
+  });
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  ::pthread_setname_np(thread_.native_handle(), "vmm-console");
 }
 
 void OutputWriter::run() {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -25,6 +26,9 @@ class OutputWriter final : public legacy::ConsoleSink {
   // Gives up what has not been written.
   ~OutputWriter() override;
 
+  // Before the first write(). `on_begin` is called on the writer's thread, first.
+  void start(std::function<void()> on_begin = [] {});
+
   // From any thread.
   void write(std::span<const std::byte> bytes) override;
 
@@ -37,14 +41,13 @@ class OutputWriter final : public legacy::ConsoleSink {
 
  private:
   OutputWriter(int fd, UniqueFd drained_fd) : fd_(fd), drained_fd_(std::move(drained_fd)) {}
-  void start();  // with mutex_ held
   void run();
   bool write_out(std::span<const std::byte> bytes);
   void signal_drained();
 
   const int fd_;
   UniqueFd drained_fd_;
-  std::thread thread_;  // starts with the first byte
+  std::thread thread_;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

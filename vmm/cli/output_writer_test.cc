@@ -39,6 +39,7 @@ bool is_readable(int fd, int timeout_ms) {
 TEST_CASE("OutputWriter: a slow reader gets every byte, in order", "[cli]") {
   Pipe pipe;
   auto output = *OutputWriter::create(pipe.writer.get());
+  output->start();
   std::string sent;
   for (int i = 0; sent.size() < 3 * OutputWriter::kCapacity; ++i) sent += std::to_string(i) + ",";
 
@@ -70,6 +71,7 @@ TEST_CASE("OutputWriter: with nothing to say it is drained at once", "[cli]") {
 TEST_CASE("OutputWriter: abandon() frees a writer that waits for a stopped reader", "[cli]") {
   Pipe pipe;
   auto output = *OutputWriter::create(pipe.writer.get());
+  output->start();
   std::atomic<bool> written = false;
   std::thread writer([&] {
     std::string much(4 * OutputWriter::kCapacity, 'x');
@@ -87,6 +89,7 @@ TEST_CASE("OutputWriter: a reader that went away does not stop the guest", "[cli
   ::signal(SIGPIPE, SIG_IGN);
   Pipe pipe;
   auto output = *OutputWriter::create(pipe.writer.get());
+  output->start();
   pipe.reader.reset();
   std::string much(4 * OutputWriter::kCapacity, 'x');
   output->write(bytes(much));

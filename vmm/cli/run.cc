@@ -33,7 +33,25 @@ struct RunFlags {
   bool rng = true, no_reboot = false;
   std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks;
+  bool no_sandbox = false;
+  sandbox::SandboxConfig sandbox;
 };
+
+void add_sandbox_options(CLI::App& app, RunFlags& flags) {
+  app.add_flag(
+      "--no-sandbox", flags.no_sandbox,
+      "For debugging: leave this process all its rights (a guest that breaks out has them)");
+  app.add_flag("--jail", flags.sandbox.jail,
+               "Own namespaces and an empty root directory (root only)");
+  app.add_option("--chroot", flags.sandbox.chroot,
+                 "Root directory once all files are open (root only)")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--uid", flags.sandbox.uid, "User id once all files are open (root only)")
+      ->type_name("N");
+  app.add_option("--gid", flags.sandbox.gid, "Group id once all files are open (root only)")
+      ->type_name("N");
+}
 
 void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option("-k,--kernel", flags.kernel,
@@ -72,6 +90,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option("--loglevel", flags.log_level, "What to tell on stderr")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
+  add_sandbox_options(app, flags);
   app.footer(kFooter);
 }
 
@@ -92,6 +111,9 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.rng = flags.rng;
   config.debug_exit_port = flags.debug_exit;
   if (flags.console == "virtio") config.console = MachineConfig::Console::kVirtio;
+  config.sandbox = flags.sandbox;
+  config.sandbox.enabled = !flags.no_sandbox;
+  VMM_CHECK(sandbox::check(config.sandbox));
   VMM_TRY(config.memory_bytes, parse_size(flags.memory, std::uint64_t{1} << 20, "--mem"));
   if (flags.disks.size() > MachineConfig::kMaxDisks) {
     return fail(ErrorKind::kInvalid, fmt::format("--disk: {} disks are too many, {} is the limit",
@@ -129,9 +151,10 @@ int exit_status(const Outcome& outcome, const Session::End& end) {
 }
 
 Result<BootEnd> run_machine(const MachineConfig& config) {
+  VMM_CHECK(sandbox::enter(config.sandbox));
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, session->output()));
-  VMM_TRY(Session::End end, session->run(*machine));
+  VMM_TRY(Session::End end, session->run(*machine, config.sandbox));
   // A vCPU that waits for a stopped terminal could not be joined.
   if (end.by_user || end.signal != 0) session->output().abandon();
   Outcome outcome = machine->finish();

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <future>
 #include <string_view>
 
 #include "vmm/machine.h"
@@ -63,7 +64,15 @@ Session::Session(int in_fd, UniqueFd signal_fd, UniqueFd input_room_fd,
 
 Session::~Session() = default;
 
-Result<Session::End> Session::run(Machine& machine) {
+// The console's thread is confined before it writes anything.
+Result<void> Session::start_output(const sandbox::SandboxConfig& sandbox) {
+  std::promise<Result<void>> confined;
+  output_->start(
+      [&] { confined.set_value(sandbox::confine_thread(sandbox, sandbox::ThreadKind::kConsole)); });
+  return confined.get_future().get();
+}
+
+Result<Session::End> Session::run(Machine& machine, const sandbox::SandboxConfig& sandbox) {
   VMM_TRY(terminal_, RawTerminal::enter(in_fd_));
   // A terminal that another job owns is not ours to read from.
   if (!terminal_ && ::isatty(in_fd_) == 1) input_open_ = false;
@@ -72,7 +81,10 @@ Result<Session::End> Session::run(Machine& machine) {
     [[maybe_unused]] ssize_t put = ::write(input_room_fd_.get(), &one, sizeof one);
   });
 
-  machine.start();
+  sandbox::set_last_words(&RawTerminal::restore_now);
+  VMM_CHECK(sandbox::close_doors(sandbox));
+  VMM_CHECK(start_output(sandbox));
+  VMM_CHECK(machine.start());
   End end;
   while (!end.by_user && end.signal == 0) {
     bool want_input = input_open_ && pending_.empty();

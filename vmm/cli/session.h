@@ -11,6 +11,7 @@
 #include "vmm/cli/terminal.h"
 #include "vmm/core/result.h"
 #include "vmm/core/unique_fd.h"
+#include "vmm/sandbox/sandbox.h"
 
 namespace vmm {
 class Machine;
@@ -31,9 +32,9 @@ class Session {
     bool by_user = false;  // the escape key
     int signal = 0;        // that ended the run; 0: none
   };
-  // Starts the machine; comes back when it ended by itself, or shall be ended. The terminal is raw
-  // meanwhile, and after it until the Session goes away.
-  Result<End> run(Machine& machine);
+  // Closes the sandbox and starts the machine; comes back when it ended by itself, or shall be
+  // ended. The terminal is raw meanwhile, and after it until the Session goes away.
+  Result<End> run(Machine& machine, const sandbox::SandboxConfig& sandbox);
 
   // After the machine has stopped: waits until the reader has everything, or a signal says that it
   // never will. Not after an end that the user or a signal asked for: then only for a moment.
@@ -42,6 +43,7 @@ class Session {
  private:
   Session(int in_fd, UniqueFd signal_fd, UniqueFd input_room_fd,
           std::unique_ptr<OutputWriter> output);
+  Result<void> start_output(const sandbox::SandboxConfig& sandbox);
   void read_input(Machine& machine, End& end);
   void pass_input(Machine& machine);
   void handle_signal(End& end);

@@ -26,7 +26,7 @@ struct sigaction previous_actions[kNrFaults];
 // Restores, and lets whatever handled the signal before have it: a fault happens again when this
 // returns, a signal that was sent is sent again.
 void restore_on_fault(int signal, siginfo_t* info, void*) {
-  if (saved_valid.exchange(false)) ::tcsetattr(saved.fd, TCSANOW, &saved.before);
+  RawTerminal::restore_now();
   for (std::size_t i = 0; i < kNrFaults; ++i) {
     if (kFaults[i] == signal) ::sigaction(signal, &previous_actions[i], nullptr);
   }
@@ -80,6 +80,10 @@ RawTerminal::~RawTerminal() {
   suspend();
   saved_valid = false;
   remove_fault_handlers();
+}
+
+void RawTerminal::restore_now() {
+  if (saved_valid.exchange(false)) ::tcsetattr(saved.fd, TCSANOW, &saved.before);
 }
 
 void RawTerminal::suspend() {

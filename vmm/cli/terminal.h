@@ -20,6 +20,9 @@ class RawTerminal {
   RawTerminal(const RawTerminal&) = delete;
   RawTerminal& operator=(const RawTerminal&) = delete;
 
+  // For a signal handler: the terminal as it was, at once. Does nothing where none is raw.
+  static void restore_now();
+
   // For stopping (SIGTSTP) and going on.
   void suspend();
   void resume();

@@ -58,6 +58,12 @@ IoBackend& EventLoop::backend() {
   return *backend_;
 }
 
+bool EventLoop::prepare_to_confine() {
+  assert(nr_in_flight_ == 0);
+  backend().end_idle_threads();
+  return backend().kind() == IoBackend::Kind::kRing;
+}
+
 void EventLoop::submit(IoOp& op) {
   ++nr_in_flight_;
   backend().submit(op);

@@ -122,9 +122,10 @@ class EventLoop {
     return task.take();
   }
 
-  // Sets up what carries out operations now instead of at the first one: for a thread that may not
-  // do that later. Gives whether it is io_uring.
-  bool open_backend() { return backend().kind() == IoBackend::Kind::kRing; }
+  // For a thread that is about to give up rights: sets up what carries out operations now instead
+  // of at the first one, and leaves no helper that keeps those rights. Nothing may be in flight.
+  // Gives whether it is io_uring.
+  bool prepare_to_confine();
 
   std::size_t nr_in_flight() const { return nr_in_flight_; }
   // "io_uring" or "thread pool"; "none" before the first operation.

@@ -68,6 +68,8 @@ class IoBackend {
   virtual const char* name() const = 0;
   enum class Kind { kRing, kThreads };
   virtual Kind kind() const = 0;
+  // Ends the threads that wait for work, if there are any; later ones are made when work comes.
+  virtual void end_idle_threads() {}
 };
 
 }  // namespace vmm

@@ -53,13 +53,17 @@ class ThreadPoolBackend : public IoBackend {
  public:
   explicit ThreadPoolBackend(UniqueFd wake) : wake_(std::move(wake)) {}
 
-  ~ThreadPoolBackend() override {
+  ~ThreadPoolBackend() override { end_idle_threads(); }
+
+  void end_idle_threads() override {
     {
       std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     work_there_.notify_all();
     for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+    stopping_ = false;  // nobody else is there to see it
   }
 
   void submit(IoOp& op) override {

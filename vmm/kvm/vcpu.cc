@@ -209,17 +209,20 @@ VcpuEnd Vcpu::failure(VcpuEnd::Kind kind, std::string_view what) const {
   return {kind, fmt::format("vCPU {}: {}, RIP {}", id_, what, rip)};
 }
 
-void Vcpu::start(const Bus& ports, const Bus& mmio, std::function<void(const VcpuEnd&)> on_end) {
+void Vcpu::start(const Bus& ports, const Bus& mmio, std::function<void(const VcpuEnd&)> on_end,
+                 std::function<bool()> on_begin) {
   assert(!thread_.joinable());
   // The mask is inherited: there is no moment in which the new thread takes a signal meant for
   // main.
   sigset_t before;
   ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
   block_other_signals();
-  thread_ =
-      std::thread([this, &ports, &mmio, on_end = std::move(on_end)] { on_end(run(ports, mmio)); });
+  thread_ = std::thread(
+      [this, &ports, &mmio, on_begin = std::move(on_begin), on_end = std::move(on_end)] {
+        ::pthread_setname_np(::pthread_self(), fmt::format("vmm-vcpu{}", id_).c_str());
+        on_end(on_begin() ? run(ports, mmio) : VcpuEnd{});
+      });
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  ::pthread_setname_np(thread_.native_handle(), fmt::format("vmm-vcpu{}", id_).c_str());
 }
 
 bool Vcpu::stop_requested() const {

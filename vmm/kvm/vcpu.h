@@ -54,8 +54,11 @@ class Vcpu {
   // Runs on the calling thread until the guest or request_stop() ends it.
   VcpuEnd run(const Bus& ports, const Bus& mmio);
 
-  // Runs on a thread of its own; `on_end` is called there, last. The buses must outlive the thread.
-  void start(const Bus& ports, const Bus& mmio, std::function<void(const VcpuEnd&)> on_end);
+  // Runs on a thread of its own. `on_begin` is called there before any guest code runs; where it
+  // returns false, none does. `on_end` is called there, last. The buses must outlive the thread.
+  void start(
+      const Bus& ports, const Bus& mmio, std::function<void(const VcpuEnd&)> on_end,
+      std::function<bool()> on_begin = [] { return true; });
   // From any thread: the vCPU leaves the guest, and does not enter it again. Interrupts system
   // calls that a device makes on the vCPU's thread (EINTR).
   void request_stop();

@@ -29,6 +29,8 @@ std::span<const sock_filter> filter_of(ThreadKind kind) {
       return kIoRingFilter;
     case ThreadKind::kIoPool:
       return kIoPoolFilter;
+    case ThreadKind::kConsole:
+      return kConsoleFilter;
     case ThreadKind::kSupervisor:
       break;
   }
@@ -46,6 +48,8 @@ const char* thread_kind_name(ThreadKind kind) {
     case ThreadKind::kIoRing:
     case ThreadKind::kIoPool:
       return "an I/O thread";
+    case ThreadKind::kConsole:
+      return "the console's thread";
     case ThreadKind::kSupervisor:
       break;
   }

@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -23,6 +22,7 @@
 #include "vmm/core/log.h"
 #include "vmm/core/testing/catch.h"
 #include "vmm/io/event_loop.h"
+#include "vmm/kvm/abi.h"
 #include "vmm/sandbox/testing/confined.h"
 #include "vmm/sandbox/testing/in_child.h"
 
@@ -78,12 +78,12 @@ const Attempt kMakeThread{"clone", [] { ::syscall(SYS_clone, kThreadFlags, 0, 0,
 const Attempt kSeek{"lseek", [] { ::lseek(0, 0, SEEK_DATA); }};
 const Attempt kEnterRing{"io_uring_enter", [] { ::syscall(SYS_io_uring_enter, 0, 0, 0, 0, 0, 0); }};
 
-const ThreadKind kKinds[] = {ThreadKind::kMain, ThreadKind::kVcpu, ThreadKind::kIoRing,
-                             ThreadKind::kIoPool, ThreadKind::kSupervisor};
+const ThreadKind kKinds[] = {ThreadKind::kMain,   ThreadKind::kVcpu,    ThreadKind::kIoRing,
+                             ThreadKind::kIoPool, ThreadKind::kConsole, ThreadKind::kSupervisor};
 
 bool io_uring_allowed() {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
-  return loop->open_backend();
+  return loop->prepare_to_confine();
 }
 
 bool skip(ThreadKind kind) {
@@ -124,6 +124,27 @@ TEST_CASE("Each kind of thread may do its own work and not the others'", "[sandb
   }
 }
 
+TEST_CASE("A vCPU thread may run its guest and program what the guest programs", "[sandbox]") {
+  Outcome outcome = in_child([] {
+    act_confined(ThreadKind::kVcpu, [] {
+      for (unsigned long request :
+           {std::uint64_t{KVM_RUN}, std::uint64_t{KVM_GET_REGS}, std::uint64_t{KVM_SET_GSI_ROUTING},
+            std::uint64_t{KVM_IRQFD}, std::uint64_t{KVM_IOEVENTFD}}) {
+        if (::ioctl(-1, request, nullptr) != -1 || errno != EBADF) ::_exit(testing::kRefused);
+      }
+    });
+  });
+  INFO(outcome.output);
+  CHECK(outcome.status == testing::kSurvived);
+}
+
+// The C library says so on stderr before it aborts.
+void damage_the_heap() {
+  alignas(16) static char not_from_malloc[64];
+  char* volatile pointer = not_from_malloc + 8;
+  std::free(pointer);
+}
+
 TEST_CASE("Allocating, logging, locking, sleeping and failing an assert stay possible",
           "[sandbox]") {
   for (ThreadKind kind : kKinds) {
@@ -145,6 +166,10 @@ TEST_CASE("Allocating, logging, locking, sleeping and failing an assert stay pos
     CHECK(outcome.output.find("a line for the user") != std::string::npos);
 
     outcome = in_child([&] { act_confined(kind, [] { std::abort(); }); });
+    INFO(outcome.output);
+    CHECK(outcome.status == 128 + SIGABRT);
+
+    outcome = in_child([&] { act_confined(kind, &damage_the_heap); });
     INFO(outcome.output);
     CHECK(outcome.status == 128 + SIGABRT);
   }

@@ -88,6 +88,7 @@ int main() {
   print_filter("kVcpuFilter", ThreadKind::kVcpu);
   print_filter("kIoRingFilter", ThreadKind::kIoRing);
   print_filter("kIoPoolFilter", ThreadKind::kIoPool);
+  print_filter("kConsoleFilter", ThreadKind::kConsole);
   print_filter("kSupervisorFilter", ThreadKind::kSupervisor);
   print_names();
 }

@@ -3,13 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "vmm/kvm/abi.h"
 #include "vmm/sandbox/own_pid.h"
 
 namespace vmm::sandbox {
@@ -17,13 +18,13 @@ namespace {
 
 // The kernel looks at 32 bits of an int argument, whatever the upper half holds.
 scmp_arg_cmp int_is(unsigned argument, std::uint64_t value) {
-  return SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, 0xffffffffu, value);
+  return {argument, SCMP_CMP_MASKED_EQ, 0xffffffffu, value};
 }
 scmp_arg_cmp bits_clear(unsigned argument, std::uint64_t bits) {
-  return SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, bits, 0);
+  return {argument, SCMP_CMP_MASKED_EQ, bits, 0};
 }
 scmp_arg_cmp bits_set(unsigned argument, std::uint64_t bits) {
-  return SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, bits, bits);
+  return {argument, SCMP_CMP_MASKED_EQ, bits, bits};
 }
 
 Rule ioctl_of(std::uint64_t request) {
@@ -31,6 +32,10 @@ Rule ioctl_of(std::uint64_t request) {
 }
 Rule fcntl_of(std::uint64_t command) {
   return {"fcntl", {int_is(1, command)}};
+}
+
+Rule sigaction_of(std::uint64_t signal) {
+  return {"rt_sigaction", {int_is(0, signal)}};
 }
 
 using Rules = std::vector<Rule>;
@@ -65,6 +70,7 @@ Rules run_time_library() {
       {"munmap"},
       {"read"},
       {"write"},
+      {"writev"},  // the last line of a process that glibc aborts: a damaged heap or stack
       {"close"},
       // glibc's fstat(), on the first use of a stdio stream.
       {"fstat"},
@@ -77,6 +83,12 @@ Rules run_time_library() {
       ioctl_of(TCSETS),
       ioctl_of(TCSETSW),
       ioctl_of(TCSETSF),
+      // A fault restores it too, and then goes back to what the signal did before.
+      sigaction_of(SIGSEGV),
+      sigaction_of(SIGBUS),
+      sigaction_of(SIGILL),
+      sigaction_of(SIGFPE),
+      sigaction_of(SIGABRT),
   };
 }
 
@@ -84,9 +96,8 @@ Rules main_thread() {
   return {
       {"poll"},
       {"ppoll"},
-      {"epoll_wait"},
-      {"epoll_pwait"},
-      {"epoll_ctl"},
+      // Stopping from the terminal (SIGTSTP).
+      {"kill", {int_is(0, kOwnPidPlaceholder), int_is(1, SIGSTOP)}},
       ioctl_of(TIOCGWINSZ),
       fcntl_of(F_GETFL),
       fcntl_of(F_SETFL),
@@ -138,7 +149,7 @@ Rules io_pool_thread() {
                              {"fdatasync"},
                              {"fallocate"},
                              {"poll"},
-                             {"clone", {SCMP_A0_64(SCMP_CMP_EQ, kThreadFlags)}},
+                             {"clone", {{0, SCMP_CMP_EQ, kThreadFlags, 0}}},
                              {"clone3", {}, ENOSYS},
                              {"set_robust_list"},
                              {"rseq"},
@@ -163,6 +174,8 @@ std::vector<Rule> policy_of(ThreadKind kind) {
       return run_time_library() + io_ring_thread();
     case ThreadKind::kIoPool:
       return run_time_library() + io_pool_thread();
+    case ThreadKind::kConsole:
+      return run_time_library() + Rules{{"poll"}};
     case ThreadKind::kSupervisor:
       break;
   }

@@ -9,8 +9,8 @@ enum class ThreadKind {
   kVcpu,        // runs the guest and the devices' registers
   kIoRing,      // a disk's event loop on io_uring
   kIoPool,      // the same on a thread pool, and its workers
+  kConsole,     // carries the guest's output to the terminal
   kSupervisor,  // waits outside a jail for the one inside
 };
-inline constexpr int kNrThreadKinds = 5;
 
 }  // namespace vmm::sandbox

@@ -37,7 +37,7 @@ Task<void> use_the_loop(EventLoop& loop, int fd) {
 
 Task<void> confine_and_act(EventLoop& loop, int fd, ThreadKind kind,
                            const std::function<void()>& act) {
-  bool on_ring = loop.open_backend();
+  bool on_ring = loop.prepare_to_confine();
   if (on_ring != (kind == ThreadKind::kIoRing)) give_up("io_uring is not allowed here");
   co_await use_the_loop(loop, fd);
   confine(kind);

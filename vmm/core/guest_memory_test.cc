@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/core/guest_memory.h"
 
+#include <fstream>
 #include <limits>
+#include <sstream>
+#include <string>
 
 #include "vmm/core/testing/catch.h"
 
@@ -37,6 +40,32 @@ TEST_CASE("GuestMemory: a length that overflows the address space is refused", "
   CHECK(!memory.slice(GuestAddress(0x1000), max));
   CHECK(!memory.slice(GuestAddress(max), 2));
   CHECK(memory.find(GuestAddress(max), max) == nullptr);
+}
+
+// The flags that the kernel shows for the mapping that starts at `start` (proc(5), smaps).
+std::string flags_of_mapping(const void* start) {
+  std::ostringstream name;
+  name << std::hex << reinterpret_cast<std::uintptr_t>(start) << "-";
+  std::ifstream maps("/proc/self/smaps");
+  bool found = false;
+  for (std::string line; std::getline(maps, line);) {
+    found = found || line.rfind(name.str(), 0) == 0;
+    if (found && line.rfind("VmFlags:", 0) == 0) return line + " ";
+  }
+  return "";
+}
+
+TEST_CASE("GuestMemory: the guest's secrets are not in a core dump of ours", "[core]") {
+  const GuestMemory::Range ranges[] = {{GuestAddress(0), 4 << 20}};
+  GuestMemory memory = *GuestMemory::create(ranges);
+  const void* host = memory.slice(GuestAddress(0), 1)->data();
+  const std::string flags = flags_of_mapping(host);
+  INFO(flags);
+  if (flags.empty()) {
+    WARN("the mapping was joined with another, or there is no /proc: skipped");
+    return;
+  }
+  CHECK(flags.find(" dd ") != std::string::npos);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "disk/qcow/check.h"
 #include "disk/qcow/create.h"
 #include "disk/qcow/qcow_disk.h"
+#include "disk/qcow1/qcow1_disk.h"
 #include "disk/raw_disk.h"
 #include "disk/writethrough_disk.h"
 #include "vmm/core/log.h"
@@ -164,6 +165,21 @@ Task<Result<std::unique_ptr<Disk>>> open_qcow2(EventLoop& loop, std::unique_ptr<
   co_return std::unique_ptr<Disk>(std::move(disk));
 }
 
+Task<Result<std::unique_ptr<Disk>>> open_qcow1(EventLoop& loop, std::unique_ptr<Storage> storage,
+                                               const DiskOptions& options, Chain& chain) {
+  VMM_CO_TRY(qcow1::Header header, co_await qcow1::read_header(*storage));
+  std::unique_ptr<Disk> backing;
+  if (!header.backing_file.empty() && options.backing != BackingPolicy::kIgnore) {
+    VMM_CO_TRY(backing,
+               co_await open_backing(loop, options, header.backing_file, std::nullopt, chain));
+  }
+  const qcow1::Options qcow1{options.detect_zeroes, options.l2_cache_size};
+  VMM_CO_TRY(std::unique_ptr<qcow1::Qcow1Disk> disk,
+             co_await qcow1::Qcow1Disk::open(loop, std::move(storage), std::move(header),
+                                             std::move(backing), qcow1));
+  co_return std::unique_ptr<Disk>(std::move(disk));
+}
+
 Task<Result<std::unique_ptr<Disk>>> open_unnamed(EventLoop& loop, const DiskOptions& options,
                                                  Chain& chain) {
   VMM_CO_TRY(std::unique_ptr<FileStorage> file,
@@ -178,8 +194,7 @@ Task<Result<std::unique_ptr<Disk>>> open_unnamed(EventLoop& loop, const DiskOpti
     case Format::kRaw:
       co_return std::unique_ptr<Disk>(std::make_unique<RawDisk>(std::move(storage)));
     case Format::kQcow1:
-      co_return fail(ErrorKind::kUnsupported,
-                     "qcow version 1 is not supported yet: convert it with `qemu-img convert`");
+      co_return co_await open_qcow1(loop, std::move(storage), options, chain);
     case Format::kQcow2:
       break;
   }

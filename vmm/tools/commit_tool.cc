@@ -7,6 +7,7 @@
 
 #include "disk/open_disk.h"
 #include "disk/qcow/qcow_disk.h"
+#include "disk/qcow1/qcow1_disk.h"
 #include "vmm/tools/copy_image.h"
 #include "vmm/tools/image_info.h"
 #include "vmm/tools/session.h"
@@ -60,7 +61,9 @@ Result<int> run(const CommitConfig& config, const Console& console) {
   // The overlay gives up its data only once the base has it for good.
   VMM_CHECK(copy_down(session, *overlay, *base, config, console));
   if (!config.keep) {
-    VMM_CHECK(session.wait(overlay->qcow2()->make_empty()));
+    auto* qcow1 = overlay->qcow1();
+    VMM_CHECK(
+        session.wait(qcow1 != nullptr ? qcow1->make_empty() : overlay->qcow2()->make_empty()));
   }
   VMM_CHECK(session.close(*overlay));
   console.print("Image committed.\n");

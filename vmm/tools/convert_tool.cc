@@ -104,7 +104,7 @@ Result<std::unique_ptr<OpenedImage>> open_target(Session& session, const Convert
     return fail(ErrorKind::kInvalid, fmt::format("output file is smaller than input file: {} < {}",
                                                  target->disk().size(), size));
   }
-  if (config.compressed && target->qcow2() == nullptr) {
+  if (config.compressed && !target->can_compress()) {
     return fail(ErrorKind::kUnsupported, "Compression not supported for this file format");
   }
   return target;

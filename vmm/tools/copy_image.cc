@@ -9,8 +9,6 @@
 #include <span>
 #include <thread>
 
-#include "disk/qcow/compressed.h"
-#include "disk/qcow/qcow_disk.h"
 #include "vmm/io/iovec.h"
 #include "vmm/io/sync.h"
 #include "vmm/tools/aligned_buffer.h"
@@ -51,7 +49,7 @@ class Copier {
         progress_(progress),
         next_mutex_(loop),
         turn_changed_(loop) {
-    if (auto* qcow = target.qcow2()) cluster_size_ = qcow->geometry().cluster_size();
+    if (target.cluster_size() != 0) cluster_size_ = target.cluster_size();
     if (config.compressed) {
       chunk_ = std::max(cluster_size_, kCompressedChunk);
       const unsigned nr_cpus = std::max(1U, std::thread::hardware_concurrency());
@@ -262,8 +260,6 @@ Task<Result<void>> Copier::write_compressed(std::uint64_t offset, std::span<std:
 // Compresses on a worker thread, and stores what came out.
 Task<Result<void>> Copier::write_packed_cluster(std::uint64_t offset,
                                                 std::span<std::byte> cluster) {
-  disk::qcow::QcowDisk& qcow = *target_.qcow2();
-  const auto type = qcow.header().compression_type;
   const AlignedBuffer packed(cluster_size_ - 1);
   AlignedBuffer padded;
   std::span<std::byte> whole = cluster;
@@ -274,11 +270,11 @@ Task<Result<void>> Copier::write_packed_cluster(std::uint64_t offset,
     whole = padded.span();
   }
   Result<std::size_t> size = std::size_t{0};
-  std::function<void()> compress = [&] { size = disk::qcow::compress(type, whole, packed.span()); };
+  std::function<void()> compress = [&] { size = target_.pack(whole, packed.span()); };
   co_await pool_->run(compress);
   if (!size) co_return Unexpected(std::move(size).error());
   const iovec iov = as_iovec(cluster);
-  co_return co_await qcow.write_compressed(offset, packed.span().first(*size), IoVec(&iov, 1));
+  co_return co_await target_.write_packed(offset, packed.span().first(*size), IoVec(&iov, 1));
 }
 
 Task<Result<void>> Copier::zero(std::uint64_t offset, std::uint64_t length) {

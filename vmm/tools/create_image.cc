@@ -10,6 +10,7 @@
 #include "disk/file_storage.h"
 #include "disk/qcow/create.h"
 #include "disk/qcow/qcow_disk.h"
+#include "disk/qcow1/header.h"
 #include "vmm/tools/file_name.h"
 #include "vmm/tools/opened_image.h"
 #include "vmm/tools/size.h"
@@ -114,6 +115,26 @@ Result<void> check_raw_options(const NewImage& image) {
   return {};
 }
 
+Result<disk::qcow1::Header> qcow1_header(const NewImage& image) {
+  return disk::qcow1::header_for((*image.size + 511) / 512 * 512, image.backing_file);
+}
+
+Result<void> check_qcow1_options(const NewImage& image) {
+  for (const auto& [name, value] : image.options) {
+    if (name.starts_with("encrypt")) {
+      return fail(ErrorKind::kUnsupported, fmt::format("{}: encryption is not supported", name));
+    }
+    return invalid(fmt::format("Invalid parameter '{}'", name));
+  }
+  VMM_CHECK(qcow1_header(image));
+  return {};
+}
+
+Task<Result<void>> create_qcow1(disk::Storage& storage, const NewImage& image) {
+  VMM_CO_TRY(const disk::qcow1::Header header, qcow1_header(image));
+  co_return co_await disk::qcow1::format_image(storage, header);
+}
+
 Task<Result<void>> reserve(disk::Storage& storage, std::uint64_t size, std::string preallocation) {
   if (preallocation == "falloc") co_return co_await storage.allocate(0, size);
   if (preallocation == "full") {
@@ -171,7 +192,7 @@ Task<Result<void>> create(EventLoop& loop, const NewImage& image) {
   } else if (image.format == "raw") {
     VMM_CO_CHECK(check_raw_options(image));
   } else if (image.format == "qcow") {
-    co_return fail(ErrorKind::kUnsupported, "images of qcow version 1 cannot be made yet");
+    VMM_CO_CHECK(check_qcow1_options(image));
   } else {
     co_return fail(ErrorKind::kInvalid, fmt::format("Unknown file format '{}'", image.format));
   }
@@ -179,6 +200,7 @@ Task<Result<void>> create(EventLoop& loop, const NewImage& image) {
   options.create = true;
   VMM_CO_TRY(auto storage, disk::FileStorage::open(loop, image.path, options));
   if (image.format == "raw") co_return co_await create_raw(*storage, image);
+  if (image.format == "qcow") co_return co_await create_qcow1(*storage, image);
   VMM_CO_CHECK(co_await create_qcow2(loop, *storage, image));
   storage.reset();  // with its lock
   co_return co_await preallocate_qcow2(loop, image);

@@ -8,6 +8,7 @@
 #include "disk/aligned_buffer.h"
 #include "disk/file_storage.h"
 #include "disk/qcow/header.h"
+#include "disk/qcow1/header.h"
 #include "vmm/tools/file_name.h"
 #include "vmm/tools/size.h"
 
@@ -65,7 +66,12 @@ Task<Result<ImageInfo>> read_info(EventLoop& loop, const ImageOptions& options) 
     co_return info;
   }
   if (version == 1) {
-    co_return fail(ErrorKind::kUnsupported, "qcow version 1 is not supported yet");
+    VMM_CO_TRY(const disk::qcow1::Header header, co_await disk::qcow1::read_header(*storage));
+    info.format = "qcow";
+    info.virtual_size = header.size;
+    info.cluster_size = header.cluster_size();
+    info.backing_file = header.backing_file;
+    co_return info;
   }
   VMM_CO_TRY(const disk::qcow::Header header, co_await disk::qcow::read_header(*storage));
   info.format = "qcow2";

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "disk/qcow/qcow_disk.h"
+#include "disk/qcow1/qcow1_disk.h"
 #include "vmm/tools/block_status.h"
 #include "vmm/tools/file_name.h"
 #include "vmm/tools/session.h"
@@ -30,6 +31,11 @@ std::map<const disk::Disk*, std::string> name_layers(const disk::Disk& disk, std
       }
     }
     names[layer] = file;
+    if (const auto* qcow1 = dynamic_cast<const disk::qcow1::Qcow1Disk*>(layer)) {
+      path = resolve_against(path, qcow1->header().backing_file);
+      layer = qcow1->backing();
+      continue;
+    }
     if (qcow == nullptr) break;
     path = resolve_against(path, qcow->header().backing_file);
     layer = qcow->backing();

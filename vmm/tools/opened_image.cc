@@ -9,6 +9,7 @@
 #include "disk/open_disk.h"
 #include "disk/qcow/compressed.h"
 #include "disk/qcow/qcow_disk.h"
+#include "disk/qcow1/qcow1_disk.h"
 #include "disk/raw_disk.h"
 #include "disk/writethrough_disk.h"
 #include "vmm/io/iovec.h"
@@ -94,6 +95,30 @@ disk::qcow::QcowDisk* OpenedImage::qcow2() {
   return dynamic_cast<disk::qcow::QcowDisk*>(&format_disk());
 }
 
+disk::qcow1::Qcow1Disk* OpenedImage::qcow1() {
+  return dynamic_cast<disk::qcow1::Qcow1Disk*>(&format_disk());
+}
+
+std::uint64_t OpenedImage::cluster_size() {
+  if (auto* qcow = qcow2()) return qcow->geometry().cluster_size();
+  if (auto* qcow = qcow1()) return qcow->header().cluster_size();
+  return 0;
+}
+
+Result<std::size_t> OpenedImage::pack(std::span<const std::byte> cluster,
+                                      std::span<std::byte> packed) {
+  auto* qcow = qcow2();
+  const auto type =
+      qcow == nullptr ? disk::qcow::CompressionType::kZlib : qcow->header().compression_type;
+  return disk::qcow::compress(type, cluster, packed);
+}
+
+Task<Result<void>> OpenedImage::write_packed(std::uint64_t offset,
+                                             std::span<const std::byte> packed, IoVec cluster) {
+  if (auto* qcow = qcow1()) return qcow->write_compressed(offset, packed, cluster);
+  return qcow2()->write_compressed(offset, packed, cluster);
+}
+
 disk::RawDisk* OpenedImage::raw() {
   return dynamic_cast<disk::RawDisk*>(&format_disk());
 }
@@ -112,7 +137,7 @@ Task<Result<void>> OpenedImage::truncate(std::uint64_t size, std::string preallo
         fmt::format("preallocation={} is not supported when a qcow2 image grows", preallocation));
   }
   co_return fail(ErrorKind::kUnsupported,
-                 fmt::format("{} images cannot change their size yet", disk_->format()));
+                 fmt::format("{} images cannot change their size", disk_->format()));
 }
 
 namespace {
@@ -147,15 +172,14 @@ Task<Result<void>> OpenedImage::truncate_raw(std::uint64_t size, std::string pre
 }
 
 Task<Result<void>> OpenedImage::write_compressed(std::uint64_t offset, IoVec iov) {
-  auto* qcow = qcow2();
-  if (qcow == nullptr) {
+  if (!can_compress()) {
     co_return fail(ErrorKind::kUnsupported,
                    fmt::format("{} images are not written compressed", disk_->format()));
   }
-  const std::uint64_t cluster_size = qcow->geometry().cluster_size();
+  const std::uint64_t cluster_size = this->cluster_size();
   const std::uint64_t length = total_size(iov);
   if (offset % cluster_size != 0 ||
-      (length % cluster_size != 0 && offset + length != qcow->size())) {
+      (length % cluster_size != 0 && offset + length != disk_->size())) {
     co_return fail(ErrorKind::kInvalid, "compressed writes take whole clusters");
   }
   AlignedBuffer cluster(cluster_size);
@@ -166,11 +190,10 @@ Task<Result<void>> OpenedImage::write_compressed(std::uint64_t offset, IoVec iov
     cluster.fill(std::byte{0});
     copy_from_iovec(iov, done, cluster.span().first(size));
     VMM_CO_TRY(const std::size_t packed_size,
-               disk::qcow::compress(qcow->header().compression_type, cluster.span(),
-                                    packed.span().first(cluster_size - 1)));
+               pack(cluster.span(), packed.span().first(cluster_size - 1)));
     const iovec whole{cluster.data(), size};
-    VMM_CO_CHECK(co_await qcow->write_compressed(offset + done, packed.span().first(packed_size),
-                                                 IoVec(&whole, 1)));
+    VMM_CO_CHECK(
+        co_await write_packed(offset + done, packed.span().first(packed_size), IoVec(&whole, 1)));
   }
   co_return Result<void>();
 }
@@ -180,6 +203,10 @@ Task<Result<Allocation>> OpenedImage::allocation_at(std::uint64_t offset) {
     VMM_CO_TRY(const disk::qcow::Extent extent, co_await qcow->extent_at(offset));
     co_return Allocation{extent.start + extent.length, extent.allocated};
   }
+  if (auto* qcow = qcow1()) {
+    VMM_CO_TRY(const disk::qcow1::Extent extent, co_await qcow->extent_at(offset));
+    co_return Allocation{offset + extent.length, extent.allocated};
+  }
   // A raw image has no layer below: all of it is its own.
   co_return Allocation{disk_->size(), true};
 }
@@ -188,7 +215,8 @@ std::vector<std::string> OpenedImage::info_lines() {
   std::vector<std::string> lines = {fmt::format("format name: {}", disk_->format())};
   auto* qcow = qcow2();
   if (qcow == nullptr) {
-    lines.emplace_back("cluster size: 0 bytes");
+    lines.push_back(
+        fmt::format("cluster size: {}", format_size(static_cast<double>(cluster_size()))));
     lines.emplace_back("vm state offset: 0 bytes");
     return lines;
   }

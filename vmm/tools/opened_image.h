@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ namespace vmm::disk {
 class RawDisk;
 namespace qcow {
 class QcowDisk;
+}
+namespace qcow1 {
+class Qcow1Disk;
 }
 }  // namespace vmm::disk
 
@@ -37,10 +41,20 @@ class OpenedImage {
   disk::Disk& format_disk();
   // The same by its format; null where it has another.
   disk::qcow::QcowDisk* qcow2();
+  disk::qcow1::Qcow1Disk* qcow1();
   disk::RawDisk* raw();
 
   // Changes the virtual size. `preallocation`: off, metadata, falloc, full.
   Task<Result<void>> truncate(std::uint64_t size, std::string preallocation);
+  // Bytes of a cluster; 0 for formats without.
+  std::uint64_t cluster_size();
+  // Whether clusters can be stored compressed; the two after it fail where not.
+  bool can_compress() { return cluster_size() != 0; }
+  // Packs one whole cluster, on any thread: bytes used of `packed`, or 0 where nothing is saved.
+  Result<std::size_t> pack(std::span<const std::byte> cluster, std::span<std::byte> packed);
+  // Stores what pack() made of a cluster; as it is where `packed` is empty.
+  Task<Result<void>> write_packed(std::uint64_t offset, std::span<const std::byte> packed,
+                                  IoVec cluster);
   // Stores each cluster compressed where that is smaller. `offset` starts a cluster.
   Task<Result<void>> write_compressed(std::uint64_t offset, IoVec iov);
   // `offset` < size().

@@ -85,8 +85,9 @@ Result<int> run(const RebaseConfig& config, const Console& console) {
   if (config.unsafe) options.driver_options["backing"] = "off";
   VMM_TRY(const auto image, session.open(std::move(options)));
   if (image->qcow2() == nullptr) {
-    return fail(ErrorKind::kUnsupported,
-                fmt::format("{} images have no backing files", image->disk().format()));
+    return fail(
+        ErrorKind::kUnsupported,
+        fmt::format("the backing file of {} images cannot be changed", image->disk().format()));
   }
   VMM_TRY(const auto backing, open_backing(session, config));
   if (!config.unsafe) {

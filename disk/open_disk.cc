@@ -97,6 +97,7 @@ Task<Result<std::unique_ptr<Disk>>> open_backing(EventLoop& loop, const DiskOpti
   DiskOptions options = overlay;
   options.read_only = true;
   options.format.reset();
+  options.l2_cache_entry_size = 0;  // its clusters may be smaller than the overlay's
   VMM_CO_TRY(options.path, resolve_name(overlay.path, name));
   if (format) {
     VMM_CO_TRY(options.format, parse_format(*format));
@@ -180,6 +181,15 @@ Task<Result<std::unique_ptr<Disk>>> open_qcow1(EventLoop& loop, std::unique_ptr<
   co_return std::unique_ptr<Disk>(std::move(disk));
 }
 
+Result<void> check_raw_options(const DiskOptions& options, const Chain& chain) {
+  const bool top = chain.files.size() == 1;  // those of a backing file are its overlay's
+  if (top && !options.temporary &&
+      (options.l2_cache_size | options.l2_cache_entry_size | options.refcount_cache_size) != 0) {
+    return fail(ErrorKind::kInvalid, "the image is raw, and only qcow2 has caches to size");
+  }
+  return {};
+}
+
 Task<Result<std::unique_ptr<Disk>>> open_unnamed(EventLoop& loop, const DiskOptions& options,
                                                  Chain& chain) {
   VMM_CO_TRY(std::unique_ptr<FileStorage> file,
@@ -190,9 +200,13 @@ Task<Result<std::unique_ptr<Disk>>> open_unnamed(EventLoop& loop, const DiskOpti
   if (!format) {
     VMM_CO_TRY(format, co_await probe(*storage));
   }
+  if (*format == Format::kRaw) {
+    VMM_CO_CHECK(check_raw_options(options, chain));
+  }
   switch (*format) {
     case Format::kRaw:
-      co_return std::unique_ptr<Disk>(std::make_unique<RawDisk>(std::move(storage)));
+      co_return std::unique_ptr<Disk>(std::make_unique<RawDisk>(
+          std::move(storage), RawOptions{options.discard, options.detect_zeroes}));
     case Format::kQcow1:
       co_return co_await open_qcow1(loop, std::move(storage), options, chain);
     case Format::kQcow2:

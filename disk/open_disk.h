@@ -52,6 +52,8 @@ struct DiskOptions {
   BackingPolicy backing = BackingPolicy::kOpen;
   // Writes go to a temporary file that is gone at the end; the image itself is only read.
   bool temporary = false;
+  // What a device tells the guest as its serial number; empty: the file's name. Disks ignore it.
+  std::string serial;
   // qcow2 only; 0 means the default.
   std::uint64_t l2_cache_size = 0;        // bytes
   std::uint32_t l2_cache_entry_size = 0;  // bytes

@@ -14,11 +14,16 @@ Task<Result<void>> RawDisk::readv(std::uint64_t offset, IoVec iov) {
 Task<Result<void>> RawDisk::writev(std::uint64_t offset, IoVec iov) {
   Result<void> checked = check_writable(*this, offset, total_size(iov));
   if (!checked) return failed(std::move(checked).error());
+  if (options_.detect_zeroes && is_zero(iov)) {
+    return write_zeroes(offset, total_size(iov),
+                        options_.discard ? ZeroMode::kMayUnmap : ZeroMode::kKeepAllocated);
+  }
   return storage_->writev(offset, iov);
 }
 
 Task<Result<void>> RawDisk::discard(std::uint64_t offset, std::uint64_t length) {
   VMM_CO_CHECK(check_writable(*this, offset, length));
+  if (!options_.discard) co_return Result<void>();
   VMM_CO_CHECK(co_await storage_->punch(offset, length));  // advice: a storage that cannot is fine
   co_return Result<void>();
 }

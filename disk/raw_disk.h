@@ -9,10 +9,15 @@
 
 namespace vmm::disk {
 
+struct RawOptions {
+  bool discard = true;         // what is discarded gives its space back
+  bool detect_zeroes = false;  // writes of zeros give it back, too
+};
+
 class RawDisk : public Disk {
  public:
-  explicit RawDisk(std::unique_ptr<Storage> storage)
-      : storage_(std::move(storage)), size_(storage_->size()) {}
+  explicit RawDisk(std::unique_ptr<Storage> storage, RawOptions options = {})
+      : storage_(std::move(storage)), size_(storage_->size()), options_(options) {}
 
   Storage& storage() { return *storage_; }
 
@@ -31,6 +36,7 @@ class RawDisk : public Disk {
  private:
   std::unique_ptr<Storage> storage_;
   const std::uint64_t size_;
+  const RawOptions options_;
 };
 
 }  // namespace vmm::disk

@@ -9,6 +9,7 @@
 #include "devices/pci/root.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/pci_transport.h"
+#include "disk/statistics.h"
 #include "vmm/confine_io.h"
 #include "vmm/core/log.h"
 #include "vmm/partition_table.h"
@@ -22,6 +23,10 @@ Task<Result<bool>> look_for_partitions(disk::Disk& disk) {
   const iovec whole{start.data(), size};
   VMM_CO_CHECK(co_await disk.readv(0, IoVec(&whole, 1)));
   co_return has_partition_table(std::span(start).first(size));
+}
+
+Task<std::string> statistics_of(disk::Disk& disk) {
+  co_return disk::describe_statistics(disk);
 }
 
 Task<void> destroy(std::unique_ptr<disk::Disk> disk) {
@@ -66,7 +71,8 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
   virtio::BlkOptions options;
   options.name = options_.path;
   // The file's name, so that /dev/disk/by-id tells disks apart.
-  options.id = options_.path.substr(options_.path.rfind('/') + 1);
+  options.id = options_.serial;
+  if (options.id.empty()) options.id = options_.path.substr(options_.path.rfind('/') + 1);
   blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory);
   VMM_TRY(transport_, virtio::PciTransport::create(*blk_, msi, &kicks));
   VMM_TRY([[maybe_unused]] unsigned slot, root.attach(*transport_));
@@ -80,6 +86,8 @@ Result<void> MachineDisk::confine(const sandbox::SandboxConfig& config) {
 Result<void> MachineDisk::close() {
   if (transport_) transport_->stop();
   Result<void> closed = thread_->call([this] { return disk_->close(); });
+  const std::string counted = thread_->call([this] { return statistics_of(*disk_); });
+  if (!counted.empty()) log::info("{}: {}", options_.path, counted);
   if (closed) return closed;
   return Unexpected(std::move(closed).error().with_context(options_.path));
 }

@@ -9,7 +9,16 @@
 
 namespace vmm::cli {
 
-// "file[,ro][,format=raw|qcow2][,direct]". A comma always ends the file name.
+// "file[,option]...", a comma always ends the file name. The options:
+//   ro, rw                         whether the guest may write
+//   format=raw|qcow|qcow2          not found out by looking
+//   snapshot                       writes are dropped at the end
+//   cache=writeback|none|writethrough|unsafe, direct
+//   discard=unmap|ignore           whether guest discards give space back
+//   detect-zeroes=off|on|unmap     whether writes of zeros are stored
+//   backing=auto|on|off            whether files that the image names are opened
+//   l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=   bytes, or with K, M, G
+//   serial=                        at most 20 bytes
 Result<disk::DiskOptions> parse_disk_option(std::string_view text);
 
 }  // namespace vmm::cli

@@ -65,7 +65,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option("-d,--disk", flags.disks,
                  "Disk image, as often as you like: the guest sees vda, vdb, ... A raw image that "
                  "the guest can write should say format=raw")
-      ->type_name("FILE[,ro][,format=raw|qcow2][,direct]")
+      ->type_name("FILE[,ro][,snapshot][,format=raw|qcow2][,cache=MODE][,...]")
       ->allow_extra_args(false);
   app.add_option("-m,--mem", flags.memory, "Guest memory in MiB, or with a suffix K, M, G")
       ->type_name("SIZE")

@@ -61,6 +61,38 @@ TEST_CASE("parse_disk_option: a file and its options", "[cli]") {
   CHECK(parse_disk_option("x,format=qcow2")->format == disk::Format::kQcow2);
 }
 
+TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
+  const disk::DiskOptions options = *parse_disk_option(
+      "x,snapshot,cache=unsafe,discard=ignore,detect-zeroes=on,backing=off,l2-cache-size=2M,"
+      "l2-cache-entry-size=512,refcount-cache-size=64K,serial=abc-1");
+  CHECK(options.temporary);
+  CHECK(options.cache == disk::CacheMode::kUnsafe);
+  CHECK_FALSE(options.discard);
+  CHECK(options.detect_zeroes);
+  CHECK(options.backing == disk::BackingPolicy::kRefuse);
+  CHECK(options.l2_cache_size == 2 << 20);
+  CHECK(options.l2_cache_entry_size == 512);
+  CHECK(options.refcount_cache_size == 64 << 10);
+  CHECK(options.serial == "abc-1");
+  CHECK(parse_disk_option("x")->backing == disk::BackingPolicy::kOpenIfTold);
+  CHECK(parse_disk_option("x,backing=on")->backing == disk::BackingPolicy::kOpen);
+  CHECK(parse_disk_option("x,cache=none")->cache == disk::CacheMode::kNone);
+}
+
+TEST_CASE("parse_disk_option: unknown values name the option and what it takes", "[cli]") {
+  const auto message = [](const char* text) {
+    const auto options = parse_disk_option(text);
+    return options ? std::string("accepted") : options.error().message();
+  };
+  CHECK(message("x,discard=on") == "--disk x: discard=on: expected one of unmap, ignore");
+  CHECK(contains(message("x,cache=fast"), "writethrough"));
+  CHECK(contains(message("x,detect-zeroes="), "detect-zeroes="));
+  CHECK(contains(message("x,backing=maybe"), "auto, on, off"));
+  CHECK(contains(message("x,l2-cache-size=many"), "l2-cache-size"));
+  CHECK(contains(message("x,serial=123456789012345678901"), "20 bytes"));
+  CHECK(contains(message("x,snapshot=on"), "no option 'snapshot=on'"));
+}
+
 TEST_CASE("parse_disk_option: unknown options and formats are named", "[cli]") {
   CHECK(contains(parse_disk_option("x,readonly").error().message(),
                  "--disk x: there is no option 'readonly'"));

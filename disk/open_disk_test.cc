@@ -103,5 +103,54 @@ TEST_CASE("A backing file of unknown format names no further files", "[disk]") {
   CHECK(images.open(directory / "top.qcow2").empty());
 }
 
+// How many bytes of a raw file of 1 MiB have space after `change`.
+template <class Change>
+std::uint64_t space_after(DiskOptions options, Change change) {
+  Directory directory;
+  options.path = directory / "raw";
+  options.format = Format::kRaw;
+  std::ofstream(options.path) << std::string(1 << 20, 'x');
+  const std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  auto disk = loop->run_until(open_disk(*loop, options));
+  REQUIRE(disk);
+  REQUIRE(loop->run_until(change(**disk)));
+  REQUIRE(loop->run_until((*disk)->close()));
+  disk->reset();
+  FileOptions look;
+  look.read_only = true;
+  return (*FileStorage::open(*loop, options.path, look))->allocated_size();
+}
+
+TEST_CASE("discard=ignore leaves a raw image's space alone, discard=unmap gives it back",
+          "[disk]") {
+  const auto change = [](Disk& disk) { return disk.discard(0, 512 << 10); };
+  DiskOptions options;
+  CHECK(space_after(options, change) <= 768 << 10);
+  options.discard = false;
+  CHECK(space_after(options, change) >= 1 << 20);
+}
+
+TEST_CASE("detect-zeroes gives back the space of zeros that a guest writes", "[disk]") {
+  const std::string zeros(512 << 10, '\0');
+  iovec iov{const_cast<char*>(zeros.data()), zeros.size()};
+  const auto change = [&](Disk& disk) { return disk.writev(0, IoVec(&iov, 1)); };
+  DiskOptions options;
+  CHECK(space_after(options, change) >= 1 << 20);
+  options.detect_zeroes = true;
+  CHECK(space_after(options, change) <= 768 << 10);
+}
+
+TEST_CASE("A raw image refuses the sizes of caches it does not have", "[disk]") {
+  Directory directory;
+  DiskOptions options;
+  options.path = directory / "raw";
+  options.l2_cache_size = 1 << 20;
+  std::ofstream(options.path) << std::string(1 << 20, 'x');
+  const std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  const auto disk = loop->run_until(open_disk(*loop, options));
+  REQUIRE_FALSE(disk);
+  CHECK(contains(disk.error().message(), "only qcow2 has caches"));
+}
+
 }  // namespace
 }  // namespace vmm::disk

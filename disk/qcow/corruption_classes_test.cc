@@ -21,6 +21,13 @@ std::unique_ptr<Disk> base_of(QcowFixture& image, std::uint64_t size, unsigned c
       std::make_unique<MemoryStorage>(*image.loop, bytes, 3, 1, /*read_only=*/true));
 }
 
+Task<void> write_sector(QcowDisk& disk, std::uint64_t offset, unsigned char value, int& failures) {
+  std::vector<std::byte> data(512, std::byte{value});
+  iovec iov = as_iovec(std::span<std::byte>(data));
+  Result<void> done = co_await disk.writev(offset, IoVec(&iov, 1));
+  if (!done) ++failures;
+}
+
 TEST_CASE("Class A: no L2 entry reaches the file before its refcount, at any write of a flush",
           "[qcow]") {
   QcowFixture image;
@@ -69,11 +76,28 @@ TEST_CASE("Class B: a late hole never erases a cluster that is in use again", "[
   }
 }
 
-Task<void> write_sector(QcowDisk& disk, std::uint64_t offset, unsigned char value, int& failures) {
-  std::vector<std::byte> data(512, std::byte{value});
-  iovec iov = as_iovec(std::span<std::byte>(data));
-  Result<void> done = co_await disk.writev(offset, IoVec(&iov, 1));
-  if (!done) ++failures;
+TEST_CASE("Class C: queues that allocate in one L2 table at once share it", "[qcow]") {
+  for (std::uint64_t seed = 1; seed < 6; ++seed) {
+    QcowFixture image(6, seed);
+    image.format({.size = 64 * kMiB});
+    image.open();
+    Gate queues[2] = {Gate(*image.loop), Gate(*image.loop)};
+    int failures = 0;
+    for (unsigned i = 0; i < 64; ++i) {
+      spawn(queues[i % 2],
+            write_sector(*image.disk, i * kCluster, static_cast<unsigned char>(i), failures));
+    }
+    for (Gate& queue : queues) image.loop->run_until(queue.close());
+    CHECK(failures == 0);
+    image.close();
+    CHECK(image.sound());
+    CHECK(image.check().allocated_clusters == 64);
+    image.open({.read_only = true});
+    for (unsigned i = 0; i < 64; ++i) {
+      CHECK(image.holds(i * kCluster, 512, static_cast<unsigned char>(i)));
+    }
+    image.close();
+  }
 }
 
 TEST_CASE("Class D: writes at once to one unallocated cluster over a backing file all stay",
@@ -192,6 +216,21 @@ TEST_CASE("Class G: the header is not handed out even where its refcount says fr
   CHECK(image.sound());
 }
 
+TEST_CASE("Class H: refcounts that grow leave nothing behind", "[qcow]") {
+  QcowFixture image;
+  image.format({.size = 8 * kMiB, .cluster_size = 512, .refcount_bits = 64});
+  image.open();
+  // The refcount table moves many times: a block of it counts 64 clusters.
+  for (std::uint64_t at = 0; at < 8 * kMiB; at += 64 * 1024) {
+    image.write(at, 64 * 1024, 1);
+    if (at % kMiB == 0) image.flush();
+  }
+  image.close();
+  CHECK(image.sound());
+  // An L2 table and a refcount block for 64 clusters each, and the tables above them.
+  CHECK(image.bytes->data.size() < 8 * kMiB * 107 / 100);
+}
+
 TEST_CASE("Class I: an L2 table that cannot be read is an error, not zeros", "[qcow]") {
   QcowFixture image;
   image.format({.size = 4 * kMiB});
@@ -226,6 +265,52 @@ TEST_CASE("Class K: beyond a short backing file there are zeros, and zeroing hid
   CHECK(image.holds(5 * kCluster, kMiB - 5 * kCluster, 0x55));
   image.close();
   CHECK(image.sound());
+}
+
+TEST_CASE("Class J: opening an image with lazy refcounts leaves that bit as it was", "[qcow]") {
+  QcowFixture image;
+  image.format({.size = 4 * kMiB, .lazy_refcounts = true});
+  const std::vector<std::byte> before = image.bytes->data;
+  image.open();
+  CHECK(image.holds(0, kCluster, 0));
+  image.close();
+  CHECK((image.bytes->data == before));
+}
+
+TEST_CASE("Class M: an incompatible bit that nobody knows is refused by its number", "[qcow]") {
+  QcowFixture image;
+  image.format({.size = 4 * kMiB});
+  std::byte* features = image.bytes->data.data() + 72;
+  store_be<std::uint64_t>(features, std::uint64_t{1} << 41);
+  const auto opened = image.try_open();
+  REQUIRE(!opened);
+  CHECK(opened.error().message().find("41") != std::string::npos);
+}
+
+TEST_CASE("kvmtool: a compressed cluster beyond 2 GiB is found where it is", "[qcow]") {
+  Geometry geometry;
+  for (std::uint32_t bits : {9u, 16u, 21u}) {
+    geometry.cluster_bits = bits;
+    const HostOffset at((std::uint64_t{5} << 30) + 77);
+    const CompressedRange range =
+        compressed_range(compressed_descriptor(at, 100, geometry), geometry);
+    CHECK(range.offset == at);
+    CHECK(range.size >= 100);
+  }
+}
+
+TEST_CASE("kvmtool: an encrypted image is refused, not read as it stands", "[qcow]") {
+  for (std::uint32_t method : {1u, 2u, 3u}) {
+    QcowFixture image;
+    image.format({.size = 4 * kMiB});
+    store_be<std::uint32_t>(image.bytes->data.data() + 32, method);
+    const auto opened = image.try_open();
+    REQUIRE(!opened);
+    INFO(opened.error().message());
+    CHECK(opened.error().kind() == ErrorKind::kUnsupported);
+    if (method == 1) CHECK(opened.error().message().find("AES") != std::string::npos);
+    if (method == 2) CHECK(opened.error().message().find("LUKS") != std::string::npos);
+  }
 }
 
 }  // namespace

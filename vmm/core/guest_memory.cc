@@ -61,13 +61,14 @@ std::uint64_t GuestMemory::total_size() const {
 
 Result<void> GuestMemory::read(GuestAddress from, std::span<std::byte> to) const {
   VMM_TRY(std::span<std::byte> bytes, slice(from, to.size()));
-  std::memcpy(to.data(), bytes.data(), to.size());
+  // memcpy() takes no null pointer, not even for nothing.
+  if (!to.empty()) std::memcpy(to.data(), bytes.data(), to.size());
   return {};
 }
 
 Result<void> GuestMemory::write(GuestAddress to, std::span<const std::byte> from) const {
   VMM_TRY(std::span<std::byte> bytes, slice(to, from.size()));
-  std::memcpy(bytes.data(), from.data(), from.size());
+  if (!from.empty()) std::memcpy(bytes.data(), from.data(), from.size());
   return {};
 }
 

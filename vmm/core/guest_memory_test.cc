@@ -42,6 +42,12 @@ TEST_CASE("GuestMemory: a length that overflows the address space is refused", "
   CHECK(memory.find(GuestAddress(max), max) == nullptr);
 }
 
+TEST_CASE("GuestMemory: nothing may be copied from and to nowhere", "[core]") {
+  GuestMemory memory = two_regions();
+  CHECK(memory.write(GuestAddress(0x1000), std::span<const std::byte>()));
+  CHECK(memory.read(GuestAddress(0x1000), std::span<std::byte>()));
+}
+
 // The flags that the kernel shows for the mapping that starts at `start` (proc(5), smaps).
 std::string flags_of_mapping(const void* start) {
   std::ostringstream name;

@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <span>
 #include <string_view>
 
 #include "vmm/cli/commands.h"
+#include "vmm/cli/disk.h"
 #include "vmm/version.h"
 
 namespace {
@@ -21,20 +23,29 @@ void fill_standard_descriptors() {
   if (fd > 2) ::close(fd);
 }
 
+// Scripts written for qemu-img and qemu-io want a program in their place: links of these names.
+vmm::Result<int> run(std::string_view program, std::span<char* const> values) {
+  using namespace vmm::cli;
+  if (program == "vmm-img") return disk_command({"vmm-img", values});
+  if (program == "vmm-io") return disk_io_command({"vmm-io", values});
+  return dispatch("vmm runs virtual machines on Linux's KVM.", commands(), {"vmm", values});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace vmm;
   fill_standard_descriptors();
   std::span<char* const> values(argv, static_cast<std::size_t>(argc));
+  std::string_view program = values.empty() ? "vmm" : values[0];
+  program.remove_prefix(program.rfind('/') + 1);
   if (!values.empty()) values = values.subspan(1);
   if (!values.empty() && std::string_view(values[0]) == "--version") {
     fmt::print("vmm {}\n", kVersion);
     return cli::kExitSuccess;
   }
 
-  Result<int> status = cli::dispatch("vmm runs virtual machines on Linux's KVM.", cli::commands(),
-                                     cli::Arguments{"vmm", values});
+  Result<int> status = run(program, values);
   if (status) return *status;
   fmt::print(stderr, "vmm: {}\n", status.error().message());
   return cli::kExitFailure;

@@ -131,6 +131,16 @@ def test_looking(tools):
     same(tools, "info", "--backing-chain", "overlay")
 
 
+def test_links(tools):
+    """Under the names vmm-img and vmm-io the program is what they say."""
+    for name in ("vmm-img", "vmm-io"):
+        os.symlink(tools.vmm[0], tools.path(name))
+    mine, reference = tools.run("./vmm-img", "info", "base"), tools.theirs("info", "base")
+    expect("vmm-img", mine == reference, f"{reference}\n{mine}")
+    status, out, err = tools.run("./vmm-io", "-c", "read -P 205 0 64k", "base")
+    expect("vmm-io", status == 0 and "read 65536/65536" in out, out + err)
+
+
 def test_info_opens_nothing_the_image_names(tools):
     tools.fixture("create", "-q", "-f", "qcow2", "-u", "-b", "gone", "-F", "raw", "lost", "1M")
     same(tools, "info", "lost")
@@ -359,7 +369,7 @@ def test_bench(tools):
     intact(tools, "bench", "base")
 
 
-TESTS = [test_looking, test_info_opens_nothing_the_image_names, test_compare, test_create,
+TESTS = [test_looking, test_links, test_info_opens_nothing_the_image_names, test_compare, test_create,
          test_check_finds_and_repairs, test_snapshots, test_resize, test_convert,
          test_commit_and_rebase,
          test_qcow1, test_bench]

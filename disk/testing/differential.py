@@ -327,7 +327,10 @@ def main():
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--requests", type=int, default=100, help="per image")
     parser.add_argument("--seed", type=int, default=1, help="of the first image")
+    parser.add_argument("--long", action="store_true", help="250 images of 60 requests each")
     arguments = parser.parse_args()
+    if arguments.long:
+        arguments.images, arguments.requests = 250, 60
     for seed in range(arguments.seed, arguments.seed + arguments.images):
         try:
             one_image(seed, arguments.requests, arguments.tool)

@@ -107,9 +107,8 @@ Task<Result<HostRun>> Allocator::search(std::uint64_t min, std::uint64_t max) {
                        fmt::format("the {} at {:#x} has no refcount", name_of(*kind),
                                    geometry_.start_of(at).value));
       }
-      VMM_CO_CHECK(co_await refcounts_.create_block(at, at));
-      VMM_CO_CHECK(co_await refcounts_.increase({at, 1}));
-      end_ = std::max(end_, at.index + 1);
+      end_ = std::max(end_, at.index + 1);  // written to, even where that fails
+      VMM_CO_CHECK(co_await refcounts_.create_block(at, at, {at, 1}));
       run = {at + 1, 0};
       continue;
     }
@@ -145,21 +144,14 @@ Task<Result<HostRun>> Allocator::search(std::uint64_t min, std::uint64_t max) {
 
 Task<Result<void>> Allocator::release(HostRun run, bool zero) {
   AsyncMutex::Lock lock = co_await mutex_.lock();
-  VMM_CO_CHECK(co_await refcounts_.decrease(run));
-  HostRun unused{run.first, 0};
-  for (std::uint64_t i = 0; i < run.count; ++i) {
-    VMM_CO_TRY(std::uint64_t left, co_await refcounts_.get(run.first + i));
-    if (left == 0) {
-      if (unused.count == 0) unused.first = run.first + i;
-      ++unused.count;
-    }
-    if (unused.count > 0 && (left != 0 || i + 1 == run.count)) {
-      metadata_.remove(unused);
-      insert_freed(unused, zero);
-      unused.count = 0;
-    }
+  // What is free now is free, also where the rest of the run could not be released.
+  std::vector<HostRun> unused;
+  Result<void> released = co_await refcounts_.decrease(run, unused);
+  for (const HostRun& freed : unused) {
+    metadata_.remove(freed);
+    insert_freed(freed, zero);
   }
-  co_return Result<void>();
+  co_return released;
 }
 
 std::uint64_t Allocator::first_region_without_blocks() const {
@@ -187,12 +179,16 @@ Task<Result<HostRun>> Allocator::append(std::uint64_t count) {
   if (const MetadataKind* kind = metadata_.find(all)) {
     co_return fail(ErrorKind::kCorrupt, fmt::format("the {} has no refcount", name_of(*kind)));
   }
+  end_ = std::max(end_, all.end().index);  // written to, even where that fails
   for (std::uint64_t i = 0; i < nr_blocks; ++i) {
-    VMM_CO_CHECK(
-        co_await refcounts_.create_block(start + i * geometry_.refblock_entries(), start + i));
+    Result<void> made =
+        co_await refcounts_.create_block(start + i * geometry_.refblock_entries(), start + i, all);
+    if (made) continue;
+    while (i-- > 0) {
+      refcounts_.forget_block(start + i * geometry_.refblock_entries(), start + i);
+    }
+    co_return Unexpected(std::move(made).error());
   }
-  VMM_CO_CHECK(co_await refcounts_.increase(all));
-  end_ = std::max(end_, all.end().index);
   co_return HostRun{start + nr_blocks, count};
 }
 

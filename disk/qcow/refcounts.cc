@@ -109,12 +109,17 @@ Task<Result<std::uint64_t>> Refcounts::get(HostCluster cluster) {
   co_return load_refcount(slice.data(), cluster.index % slice_entries(), geometry_.refcount_order);
 }
 
-Task<Result<void>> Refcounts::create_block(HostCluster cluster, HostCluster at) {
+Task<Result<void>> Refcounts::create_block(HostCluster cluster, HostCluster at, HostRun used) {
   const HostOffset offset = geometry_.start_of(at);
   cache_.drop(offset, geometry_.cluster_size());
   // As a whole and now: slices that stay clean are never written otherwise.
-  AlignedBuffer zeros = AlignedBuffer::zeroed(geometry_.cluster_size());
-  iovec whole = zeros.as_iovec();
+  AlignedBuffer block = AlignedBuffer::zeroed(geometry_.cluster_size());
+  const std::uint64_t first = block_index(cluster) * geometry_.refblock_entries();
+  const std::uint64_t end = std::min(used.end().index, first + geometry_.refblock_entries());
+  for (std::uint64_t i = std::max(used.first.index, first); i < end; ++i) {
+    store_refcount(block.data(), i - first, geometry_.refcount_order, 1);
+  }
+  iovec whole = block.as_iovec();
   Result<void> written = co_await storage_.writev(offset.value, IoVec(&whole, 1));
   if (!written) {
     co_return Unexpected(std::move(written).error().with_context(
@@ -123,6 +128,11 @@ Task<Result<void>> Refcounts::create_block(HostCluster cluster, HostCluster at) 
   metadata_.add({at, 1}, MetadataKind::kRefcountBlock);
   table_.set(block_index(cluster), offset.value);
   co_return Result<void>();
+}
+
+void Refcounts::forget_block(HostCluster cluster, HostCluster at) {
+  metadata_.remove({at, 1});
+  table_.set(block_index(cluster), 0);
 }
 
 Task<Result<std::uint64_t>> Refcounts::measure(HostCluster from, std::uint64_t max_free,
@@ -139,13 +149,13 @@ Task<Result<std::uint64_t>> Refcounts::measure(HostCluster from, std::uint64_t m
 }
 
 Task<Result<void>> Refcounts::increase(HostRun run) {
-  return change(run, true);
+  return change(run, true, nullptr);
 }
-Task<Result<void>> Refcounts::decrease(HostRun run) {
-  return change(run, false);
+Task<Result<void>> Refcounts::decrease(HostRun run, std::vector<HostRun>& unused) {
+  return change(run, false, &unused);
 }
 
-Task<Result<void>> Refcounts::change(HostRun run, bool up) {
+Task<Result<void>> Refcounts::change(HostRun run, bool up, std::vector<HostRun>* unused) {
   while (run.count > 0) {
     if (!has_block(run.first)) {
       co_return fail(ErrorKind::kCorrupt, fmt::format("cluster at {:#x} has no refcount block",
@@ -170,6 +180,13 @@ Task<Result<void>> Refcounts::change(HostRun run, bool up) {
     for (std::uint64_t i = first; i < first + count; ++i) {
       std::uint64_t now = load_refcount(slice.data(), i, order);
       store_refcount(slice.data(), i, order, up ? now + 1 : now - 1);
+      if (up || now != 1) continue;
+      const HostCluster cluster = run.first + (i - first);
+      if (!unused->empty() && unused->back().end() == cluster) {
+        ++unused->back().count;
+      } else {
+        unused->push_back({cluster, 1});
+      }
     }
     slice.mark_dirty();
     run = {run.first + count, run.count - count};

@@ -39,8 +39,11 @@ class Refcounts {
   // Whether a block that covers the cluster is there. Its table entry may be unusable: get() says.
   bool has_block(HostCluster cluster) const;
   // Makes the block that covers `cluster`, and puts it at `at`, a free cluster it need not cover.
-  // The caller raises the count of `at`. The table must be long enough.
-  Task<Result<void>> create_block(HostCluster cluster, HostCluster at);
+  // Of what it covers, the clusters in `used` have the count 1 from the start, and all others 0.
+  // The table must be long enough.
+  Task<Result<void>> create_block(HostCluster cluster, HostCluster at, HostRun used);
+  // Forgets a block that was just made, before anybody looked into it or the table was written.
+  void forget_block(HostCluster cluster, HostCluster at);
 
   // How many clusters from `from` on are free or in use (`*free` says which), looking at one slice;
   // free ones are counted up to `max_free`.
@@ -49,7 +52,8 @@ class Refcounts {
   // Adds 1 or -1 to each cluster. All-or-nothing within one slice; a failure later leaves counts
   // that are too high, never too low. Overflow and underflow fail: kNoSpace, kCorrupt.
   Task<Result<void>> increase(HostRun run);
-  Task<Result<void>> decrease(HostRun run);
+  // Appends to `unused` the clusters whose count has become 0, also where it fails later.
+  Task<Result<void>> decrease(HostRun run, std::vector<HostRun>& unused);
 
  private:
   std::uint64_t block_index(HostCluster cluster) const {
@@ -60,7 +64,7 @@ class Refcounts {
   }
   Result<HostOffset> block_offset(std::uint64_t index) const;
   Task<Result<TableCache::Ref>> slice_of(HostCluster cluster);
-  Task<Result<void>> change(HostRun run, bool up);
+  Task<Result<void>> change(HostRun run, bool up, std::vector<HostRun>* unused);
 
   Storage& storage_;
   const Geometry geometry_;

@@ -293,14 +293,23 @@ Task<Result<bool>> FileStorage::punch(std::uint64_t offset, std::uint64_t length
   co_return io_error("punching a hole", offset, length, result);
 }
 
+// After a failed fdatasync the kernel may call the pages clean that it could not write, and the
+// next fdatasync would say that all is well. So what was not synced then is never called durable
+// again.
 Task<Result<void>> FileStorage::sync() {
   if (options_.no_sync) co_return Result<void>();
+  if (sync_failure_) co_return Unexpected(*sync_failure_);
   std::int64_t result = 0;
   do {
     result = co_await loop_.fdatasync(fd_.get());
   } while (result == -EINTR);
-  if (result < 0) co_return fail_errno(static_cast<int>(-result), "fdatasync");
-  co_return Result<void>();
+  if (result >= 0 && !sync_failure_) co_return Result<void>();
+  if (!sync_failure_) {
+    sync_failure_ = Error::from_errno(static_cast<int>(-result),
+                                      "fdatasync (what was written may be lost; flushes fail until "
+                                      "the image is opened again)");
+  }
+  co_return Unexpected(*sync_failure_);
 }
 
 Task<Result<void>> FileStorage::truncate(std::uint64_t size) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "disk/storage.h"
@@ -39,6 +40,7 @@ class FileStorage : public Storage {
   Task<Result<void>> writev(std::uint64_t offset, IoVec iov) override;
   Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length) override;
   Task<Result<bool>> punch(std::uint64_t offset, std::uint64_t length) override;
+  // Once it has failed it fails for good.
   Task<Result<void>> sync() override;
   Task<Result<void>> truncate(std::uint64_t size) override;
   Task<Result<void>> allocate(std::uint64_t offset, std::uint64_t length) override;
@@ -66,6 +68,7 @@ class FileStorage : public Storage {
   bool can_zero_range_ = true;
   std::uint32_t alignment_ = 1;
   std::uint64_t size_ = 0;
+  std::optional<Error> sync_failure_;
   AsyncMutex partial_blocks_;  // held while blocks are read, changed in part and written back
 };
 

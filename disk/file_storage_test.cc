@@ -196,5 +196,30 @@ TEST_CASE("open_disk: a temporary overlay takes the writes and leaves the image 
   REQUIRE(loop->run_until((*disk)->close()));
 }
 
+TEST_CASE("FileStorage: a sync that failed is never followed by one that succeeds", "[disk]") {
+  for (EventLoop::Backend backend : {EventLoop::Backend::kAuto, EventLoop::Backend::kThreadPool}) {
+    std::unique_ptr<EventLoop> loop = *EventLoop::create(backend);
+    Directory directory;
+    const std::string path = directory.make("image", 4096);
+    std::unique_ptr<FileStorage> file = *FileStorage::open(*loop, path, {});
+    REQUIRE(loop->run_until(file->sync()));
+    // A pipe in the file's place: it cannot be synced.
+    UniqueFd kept(::dup(file->fd()));
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const UniqueFd reader(ends[0]), writer(ends[1]);
+    REQUIRE(::dup2(writer.get(), file->fd()) == file->fd());
+    CHECK(!loop->run_until(file->sync()));
+    REQUIRE(::dup2(kept.get(), file->fd()) == file->fd());
+    Result<void> again = loop->run_until(file->sync());
+    REQUIRE(!again);
+    CHECK(again.error().os_errno() == EINVAL);
+    file.reset();
+    kept.reset();
+    file = *FileStorage::open(*loop, path, {});
+    CHECK(loop->run_until(file->sync()));
+  }
+}
+
 }  // namespace
 }  // namespace vmm::disk

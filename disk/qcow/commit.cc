@@ -2,6 +2,7 @@
 // Commit: brings what is in memory to the file, in an order in which every crash leaves a sound
 // image.
 //
+//   0. the header, where nobody knows which one the file has
 //   1. refcount blocks, and by the sync behind them all guest data and new tables written so far
 //   2. refcount table entries of new blocks; a table that moved, then the header that points to it
 //   3. L2 slices and L1 entries, as they were before step 1
@@ -54,8 +55,15 @@ Task<Result<void>> QcowDisk::commit_once() {
   std::vector<HostRun> dropped = std::exchange(dropped_, {});
   std::vector<Punched> punched = std::exchange(punched_, {});
 
+  // 0.
+  Result<void> done;
+  if (header_is_unknown_) {
+    done = co_await write_header();
+    if (done) done = co_await storage_->sync();
+    if (done) header_is_unknown_ = false;
+  }
   // 1.
-  Result<void> done = co_await refcounts_.cache().write_dirty();
+  if (done) done = co_await refcounts_.cache().write_dirty();
   if (done) done = co_await sync_all();
   if (done) co_await release_punched(std::exchange(punched, {}));
   // 2.

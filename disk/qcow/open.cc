@@ -123,6 +123,7 @@ QcowDisk::QcowDisk(EventLoop& loop, std::unique_ptr<Storage> storage, Header hea
       data_file_(std::move(data_file)),
       backing_(std::move(backing)),
       header_(std::move(header)),
+      size_(header_.size),
       geometry_(header_.geometry),
       format_(format),
       options_(options),

@@ -66,7 +66,7 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
                                                       QcowOptions options);
   ~QcowDisk() override;
 
-  std::uint64_t size() const override { return header_.size; }
+  std::uint64_t size() const override { return size_; }
   bool read_only() const override { return options_.read_only; }
   const char* format() const override { return "qcow2"; }
   std::uint32_t optimal_io_size() const override {
@@ -134,6 +134,8 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<HostOffset>> write_new_table(std::span<const std::byte> bytes, MetadataKind kind);
   Task<Result<void>> replace_snapshot_table(std::vector<Snapshot> snapshots);
   Task<Result<void>> replace_l1(const std::vector<std::uint64_t>& l1, std::uint64_t size);
+  Task<Result<void>> replace_header(Header header);
+  Task<Result<void>> zero_what_backing_shows(std::uint64_t from, std::uint64_t to);
   Result<std::size_t> find_snapshot(const std::string& id_or_name) const;
   Task<Result<void>> apply_at(std::size_t index);
 
@@ -215,6 +217,7 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   std::unique_ptr<Storage> data_file_;
   std::unique_ptr<Disk> backing_;
   Header header_;
+  std::uint64_t size_;  // bytes; while it changes the header still has the old one
   const Geometry geometry_;
   const L2Format format_;
   QcowOptions options_;
@@ -237,6 +240,7 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Result<void> commit_result_;
   std::vector<HostRun> dropped_;  // references that are gone in memory, and still in the file
   std::vector<Punched> punched_;  // gone in the file too; free once the holes are durable
+  bool header_is_unknown_ = false;  // the file has header_ or the one that did not succeed it
   bool corrupt_ = false;
 
   std::vector<Snapshot> snapshots_;

@@ -33,6 +33,12 @@ void ResidentTable::resize(std::uint64_t nr_entries) {
   dirty_.erase(dirty_.lower_bound((nr_entries + kChunkEntries - 1) / kChunkEntries), dirty_.end());
 }
 
+void ResidentTable::assign(HostOffset offset, std::vector<std::uint64_t> entries) {
+  offset_ = offset;
+  entries_ = std::move(entries);
+  dirty_.clear();
+}
+
 void ResidentTable::move_to(HostOffset offset) {
   offset_ = offset;
   for (std::uint64_t chunk = 0; chunk * kChunkEntries < size(); ++chunk) dirty_.insert(chunk);

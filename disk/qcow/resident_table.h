@@ -43,6 +43,8 @@ class ResidentTable {
   }
   // New entries are 0, and are not dirty. What is cut off is forgotten.
   void resize(std::uint64_t nr_entries);
+  // The table at `offset` has these entries; the file has them too.
+  void assign(HostOffset offset, std::vector<std::uint64_t> entries);
   // From now on the table is at `offset`, where nothing of it has been written yet.
   void move_to(HostOffset offset);
 

@@ -19,11 +19,24 @@ Result<void> QcowDisk::check_maintenance() {
   return {};
 }
 
+// Another header, durable when this comes back. Where that fails the old one counts; as nobody
+// knows which of them the file has, the next commit writes it again before anything else.
+Task<Result<void>> QcowDisk::replace_header(Header header) {
+  Header before = std::exchange(header_, std::move(header));
+  Result<void> done = co_await write_header();
+  if (done) done = co_await storage_->sync();
+  header_is_unknown_ = !done;
+  if (!done) header_ = std::move(before);
+  co_return done;
+}
+
 Task<Result<void>> QcowDisk::set_dirty(bool dirty) {
   if (header_.version < 3) co_return Result<void>();
-  header_.set(Incompatible::kDirty, dirty);
-  VMM_CO_CHECK(co_await write_header());
-  co_return co_await storage_->sync();
+  Header changed = header_;
+  changed.set(Incompatible::kDirty, dirty);
+  Result<void> done = co_await replace_header(std::move(changed));
+  if (!done && !dirty) header_.set(Incompatible::kDirty, false);  // and all is well: say it later
+  co_return done;
 }
 
 Task<Result<std::vector<std::uint64_t>>> QcowDisk::read_l1(HostOffset at, std::uint64_t entries) {
@@ -127,18 +140,18 @@ Task<Result<void>> QcowDisk::replace_snapshot_table(std::vector<Snapshot> snapsh
   VMM_CO_TRY(std::vector<std::byte> old, encode_snapshots(snapshots_));
   VMM_CO_TRY(std::vector<std::byte> bytes, encode_snapshots(snapshots));
   VMM_CO_TRY(HostOffset at, co_await write_new_table(bytes, MetadataKind::kSnapshotTable));
-  VMM_CO_CHECK(co_await commit());
   const HostRun before{geometry_.cluster_of(header_.snapshots_offset),
                        geometry_.clusters_for(old.size())};
-  header_.snapshots_offset = at;
-  header_.nr_snapshots = static_cast<std::uint32_t>(snapshots.size());
-  VMM_CO_CHECK(co_await write_header());
-  VMM_CO_CHECK(co_await storage_->sync());
-  snapshots_ = std::move(snapshots);
-  if (before.count > 0) {
-    VMM_CO_CHECK(co_await allocator_.release(before, false));
-  }
-  co_return Result<void>();
+  const HostRun after{geometry_.cluster_of(at), geometry_.clusters_for(bytes.size())};
+  Header changed = header_;
+  changed.snapshots_offset = at;
+  changed.nr_snapshots = static_cast<std::uint32_t>(snapshots.size());
+  Result<void> done = co_await commit();
+  if (done) done = co_await replace_header(std::move(changed));
+  if (done) snapshots_ = std::move(snapshots);
+  const HostRun unused = done ? before : after;
+  if (unused.count > 0) drop_reference(unused);
+  co_return done;
 }
 
 // Another active L1 table at another place, and the size that goes with it.
@@ -148,19 +161,22 @@ Task<Result<void>> QcowDisk::replace_l1(const std::vector<std::uint64_t>& l1, st
     store_be<std::uint64_t>(bytes.data() + i * 8, l1[i]);
   }
   VMM_CO_TRY(HostOffset at, co_await write_new_table(bytes, MetadataKind::kL1Table));
-  VMM_CO_CHECK(co_await commit());
   const HostRun before{geometry_.cluster_of(header_.l1_offset),
                        geometry_.clusters_for(std::uint64_t{header_.l1_entries} * 8)};
-  header_.l1_offset = at;
-  header_.l1_entries = static_cast<std::uint32_t>(l1.size());
-  header_.size = size;
-  VMM_CO_CHECK(co_await write_header());
-  VMM_CO_CHECK(co_await storage_->sync());
-  VMM_CO_CHECK(co_await l1_.load(*storage_, at, l1.size()));
-  if (before.count > 0) {
-    VMM_CO_CHECK(co_await allocator_.release(before, false));
+  const HostRun after{geometry_.cluster_of(at), geometry_.clusters_for(bytes.size())};
+  Header changed = header_;
+  changed.l1_offset = at;
+  changed.l1_entries = static_cast<std::uint32_t>(l1.size());
+  changed.size = size;
+  Result<void> done = co_await commit();
+  if (done) done = co_await replace_header(std::move(changed));
+  if (done) {
+    l1_.assign(at, l1);
+    size_ = size;
   }
-  co_return Result<void>();
+  const HostRun unused = done ? before : after;
+  if (unused.count > 0) drop_reference(unused);
+  co_return done;
 }
 
 Result<std::size_t> QcowDisk::find_snapshot(const std::string& id_or_name) const {
@@ -290,20 +306,30 @@ Task<Result<void>> QcowDisk::resize(std::uint64_t new_size) {
   if (needed > l1_.size()) {
     std::vector<std::uint64_t> l1 = l1_.entries();
     l1.resize(needed, 0);
-    VMM_CO_CHECK(co_await replace_l1(l1, new_size));
-  } else {
-    header_.size = new_size;
-    VMM_CO_CHECK(co_await write_header());
-    VMM_CO_CHECK(co_await storage_->sync());
+    VMM_CO_CHECK(co_await replace_l1(l1, old_size));
   }
-  if (new_size > old_size && backing_ && backing_->size() > old_size) {
-    const std::uint64_t end = std::min(new_size, backing_->size());
-    VMM_CO_CHECK(co_await write_zeroes(old_size, end - old_size, ZeroMode::kMayUnmap));
+  if (backing_ && backing_->size() > old_size) {
+    VMM_CO_CHECK(co_await zero_what_backing_shows(old_size, std::min(new_size, backing_->size())));
   }
   if (data_file_ && data_file_->size() < new_size) {
     VMM_CO_CHECK(co_await data_file_->truncate(new_size));
   }
+  Header changed = header_;
+  changed.size = new_size;
+  VMM_CO_CHECK(co_await replace_header(std::move(changed)));
+  size_ = new_size;
   co_return co_await settle();
+}
+
+// What a disk gains reads as zeros, also where its backing file is longer than it was: that is
+// durable before the header says the new size.
+Task<Result<void>> QcowDisk::zero_what_backing_shows(std::uint64_t from, std::uint64_t to) {
+  if (from >= to) co_return Result<void>();
+  const std::uint64_t old_size = std::exchange(size_, std::max(size_, to));
+  Result<void> done = co_await write_zeroes(from, to - from, ZeroMode::kMayUnmap);
+  if (done) done = co_await settle();
+  size_ = old_size;
+  co_return done;
 }
 
 Task<Result<void>> QcowDisk::set_backing(std::string name, std::string format) {
@@ -318,9 +344,7 @@ Task<Result<void>> QcowDisk::set_backing(std::string name, std::string format) {
   changed.set_text(ExtensionType::kBackingFormat, name.empty() ? "" : format);
   VMM_CO_TRY(std::vector<std::byte> fits, encode_header(changed));
   VMM_CO_CHECK(co_await settle());
-  header_ = std::move(changed);
-  VMM_CO_CHECK(co_await write_header());
-  co_return co_await storage_->sync();
+  co_return co_await replace_header(std::move(changed));
 }
 
 Task<Result<void>> QcowDisk::make_empty() {

@@ -18,6 +18,11 @@
 #include "vmm/core/log.h"
 
 namespace vmm::disk::qcow {
+namespace {
+
+constexpr std::uint64_t kMaxDroppedBytes = 64 << 20;
+
+}  // namespace
 
 Task<Result<void>> QcowDisk::flush() {
   if (read_only()) co_return Result<void>();
@@ -53,6 +58,7 @@ Task<Result<void>> QcowDisk::commit_once() {
     l2 = l2_.take_dirty();
   }
   std::vector<HostRun> dropped = std::exchange(dropped_, {});
+  nr_dropped_ = 0;
   std::vector<Punched> punched = std::exchange(punched_, {});
 
   // 0.
@@ -120,6 +126,31 @@ void QcowDisk::drop_reference(HostRun run) {
   } else {
     dropped_.push_back(run);
   }
+  nr_dropped_ += run.count;
+  // A guest that never flushes must not fill the host with what it threw away.
+  if (nr_dropped_ << geometry_.cluster_bits < kMaxDroppedBytes || commit_is_near_) return;
+  commit_is_near_ = true;
+  spawn(background_, commit_soon());
+}
+
+// In another turn: whoever drops a reference is about to mark its table dirty.
+Task<void> QcowDisk::commit_soon() {
+  co_await loop_.yield();
+  // What fails here fails again in a flush, which reports it; what closes the disk commits itself.
+  if (!background_.closed()) (void)co_await commit();
+  commit_is_near_ = false;
+}
+
+// For a request that found no space: frees what the guest threw away. False: there was nothing.
+Task<bool> QcowDisk::make_space() {
+  if (dropped_.empty() && punched_.empty() && nr_punching_ == 0) co_return false;
+  // Gone from the tables and punched; then gone from the refcounts.
+  for (int round = 0; round < 2; ++round) {
+    Result<void> done = co_await commit();
+    if (!done) co_return false;
+    while (nr_punching_ > 0) co_await punching_.wait();
+  }
+  co_return true;
 }
 
 // image-controlled: an entry may point anywhere.
@@ -148,32 +179,36 @@ HostRun QcowDisk::compressed_clusters(std::uint64_t descriptor) const {
 // The file refers to these no more, as often as they are listed. Those with no other user get a
 // hole, once no request that looked them up before is under way.
 Task<void> QcowDisk::punch_dropped(std::vector<HostRun> dropped) {
+  ++nr_punching_;
   co_await passages_.wait_for_present();
-  for (const HostRun& run : dropped) {
-    HostRun same{run.first, 0};  // clusters that are treated alike
-    bool same_last_user = false;
-    for (std::uint64_t i = 0; i <= run.count; ++i) {
-      bool last_user = false;
-      if (i < run.count) {
-        Result<std::uint64_t> count = co_await refcounts_.get(run.first + i);
-        last_user = count && *count == 1;
-      }
-      if (same.count > 0 && (i == run.count || last_user != same_last_user)) {
-        bool zero = false;
-        if (same_last_user) {
-          l2_.drop(geometry_.start_of(same.first), same.count << geometry_.cluster_bits);
-          if (options_.discard) {
-            Result<bool> hole = co_await storage_->punch(geometry_.start_of(same.first).value,
-                                                         same.count << geometry_.cluster_bits);
-            zero = hole && *hole;
-          }
-        }
-        punched_.push_back({same, zero});
-        same = {run.first + i, 0};
-      }
-      same_last_user = last_user;
-      ++same.count;
+  for (const HostRun& run : dropped) co_await punch_run(run);
+  if (--nr_punching_ == 0) punching_.notify_all();
+}
+
+Task<void> QcowDisk::punch_run(HostRun run) {
+  HostRun same{run.first, 0};  // clusters that are treated alike
+  bool same_last_user = false;
+  for (std::uint64_t i = 0; i <= run.count; ++i) {
+    bool last_user = false;
+    if (i < run.count) {
+      Result<std::uint64_t> count = co_await refcounts_.get(run.first + i);
+      last_user = count && *count == 1;
     }
+    if (same.count > 0 && (i == run.count || last_user != same_last_user)) {
+      bool zero = false;
+      if (same_last_user) {
+        l2_.drop(geometry_.start_of(same.first), same.count << geometry_.cluster_bits);
+        if (options_.discard) {
+          Result<bool> hole = co_await storage_->punch(geometry_.start_of(same.first).value,
+                                                       same.count << geometry_.cluster_bits);
+          zero = hole && *hole;
+        }
+      }
+      punched_.push_back({same, zero});
+      same = {run.first + i, 0};
+    }
+    same_last_user = last_user;
+    ++same.count;
   }
 }
 

@@ -24,7 +24,11 @@ Task<Result<void>> QcowDisk::discard(std::uint64_t offset, std::uint64_t length)
   // The last cluster may be shorter than others.
   const GuestOffset to(end.value == size() ? (end.value + mask) & ~mask : end.value & ~mask);
   if (from >= to) co_return Result<void>();
-  co_return co_await zero_clusters(from, to, Zeroing::kDiscard);
+  Result<void> done = co_await zero_clusters(from, to, Zeroing::kDiscard);
+  if (done || done.error().kind() != ErrorKind::kNoSpace) co_return done;
+  const bool has_space = co_await make_space();
+  if (has_space) done = co_await zero_clusters(from, to, Zeroing::kDiscard);
+  co_return done;
 }
 
 Task<Result<void>> QcowDisk::write_zeroes(std::uint64_t offset, std::uint64_t length,
@@ -33,10 +37,19 @@ Task<Result<void>> QcowDisk::write_zeroes(std::uint64_t offset, std::uint64_t le
   if (corrupt_) co_return fail(ErrorKind::kCorrupt, "the image is marked corrupt");
   if (length == 0) co_return Result<void>();
   const GuestOffset at(offset);
-  if (!format_.zero_flag && backing_) co_return co_await write_zero_bytes(at, length);
   const GuestOffset end(offset + length);
+  Result<void> done = co_await zero_range(at, end, mode);
+  if (done || done.error().kind() != ErrorKind::kNoSpace) co_return done;
+  const bool has_space = co_await make_space();
+  if (has_space) done = co_await zero_range(at, end, mode);
+  co_return done;
+}
+
+Task<Result<void>> QcowDisk::zero_range(GuestOffset at, GuestOffset end, ZeroMode mode) {
+  const std::uint64_t length = end - at;
+  if (!format_.zero_flag && backing_) co_return co_await write_zero_bytes(at, length);
   const std::uint64_t mask = geometry_.cluster_mask();
-  const GuestOffset from((offset + mask) & ~mask);
+  const GuestOffset from((at.value + mask) & ~mask);
   const GuestOffset to(end.value == size() ? (end.value + mask) & ~mask : end.value & ~mask);
   if (from >= to) {
     VMM_CO_TRY(bool zero, co_await already_zero(at, end));

@@ -138,6 +138,7 @@ QcowDisk::QcowDisk(EventLoop& loop, std::unique_ptr<Storage> storage, Header hea
       table_mutex_(loop),
       background_(loop),
       commit_mutex_(loop),
+      punching_(loop),
       partial_mutex_(loop) {
 }
 

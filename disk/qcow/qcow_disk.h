@@ -177,6 +177,7 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   // write.cc
   struct WritePlan;
   struct CopyRange;
+  HostOffset find_in_place(GuestOffset at, std::uint64_t length);
   Task<Result<void>> write_parts(GuestOffset at, IoVec iov);
   Task<Result<void>> write_data(HostOffset host, IoVec iov);
   Task<Result<void>> write_new(WritePlan plan, GuestOffset at, std::vector<iovec> iov);
@@ -190,6 +191,7 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
 
   // discard.cc
   enum class Zeroing { kDiscard, kZeroFree, kZeroKeep };
+  Task<Result<void>> zero_range(GuestOffset at, GuestOffset end, ZeroMode mode);
   Task<Result<void>> zero_clusters(GuestOffset from, GuestOffset to, Zeroing how);
   bool zero_entry(L2Entry& entry, Zeroing how) const;
   Task<Result<void>> write_zero_bytes(GuestOffset at, std::uint64_t length);
@@ -205,9 +207,12 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<void>> commit_once();
   Task<Result<void>> sync_all();
   void drop_reference(HostRun run);
+  Task<void> commit_soon();
+  Task<bool> make_space();
   void drop_entry(const L2Entry& entry);
   HostRun compressed_clusters(std::uint64_t descriptor) const;
   Task<void> punch_dropped(std::vector<HostRun> dropped);
+  Task<void> punch_run(HostRun run);
   Task<void> release_punched(std::vector<Punched> punched);
   Task<void> mark_corrupt(std::string reason);
   void corrupt_soon(std::string reason);
@@ -240,6 +245,10 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Result<void> commit_result_;
   std::vector<HostRun> dropped_;  // references that are gone in memory, and still in the file
   std::vector<Punched> punched_;  // gone in the file too; free once the holes are durable
+  std::uint64_t nr_dropped_ = 0;  // clusters, since the last commit began
+  bool commit_is_near_ = false;
+  unsigned nr_punching_ = 0;  // punch_dropped() under way
+  WaitQueue punching_;
   bool header_is_unknown_ = false;  // the file has header_ or the one that did not succeed it
   bool corrupt_ = false;
 

@@ -127,16 +127,30 @@ Task<Result<void>> QcowDisk::writev(std::uint64_t offset, IoVec iov) {
   if (options_.detect_zeroes && length >= geometry_.subcluster_size() && is_zero(iov)) {
     co_return co_await write_zeroes(offset, length, ZeroMode::kKeepAllocated);
   }
-  if (TableCache::Ref slice = find_slice(at)) {
-    const Mapping mapping = map_slice(slice.data(), format_, at, length);
-    if (mapping.kind == MappingKind::kData && mapping.copied && mapping.length == length &&
-        table_for(at)->writable) {
-      VMM_CO_CHECK(check_overlap(mapping.host, length));
-      Passages::Pass pass(passages_);
-      co_return co_await data().writev(mapping.host.value, iov);
-    }
+  Result<void> done;
+  const HostOffset in_place = find_in_place(at, length);
+  if (in_place != HostOffset(0)) {
+    VMM_CO_CHECK(check_overlap(in_place, length));
+    Passages::Pass pass(passages_);
+    done = co_await data().writev(in_place.value, iov);
+  } else {
+    done = co_await write_parts(at, iov);
   }
-  co_return co_await write_parts(at, iov);
+  if (done || done.error().kind() != ErrorKind::kNoSpace) co_return done;
+  const bool has_space = co_await make_space();
+  if (has_space) done = co_await write_parts(at, iov);
+  co_return done;
+}
+
+// Where the whole range lies in one piece that may be written in place, as far as the cache knows
+// without waiting; else 0.
+HostOffset QcowDisk::find_in_place(GuestOffset at, std::uint64_t length) {
+  TableCache::Ref slice = find_slice(at);
+  if (!slice) return HostOffset(0);
+  const Mapping mapping = map_slice(slice.data(), format_, at, length);
+  const bool whole = mapping.kind == MappingKind::kData && mapping.copied &&
+                     mapping.length == length && table_for(at)->writable;
+  return whole ? mapping.host : HostOffset(0);
 }
 
 Task<Result<void>> QcowDisk::write_parts(GuestOffset at, IoVec iov) {

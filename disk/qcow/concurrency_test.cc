@@ -171,7 +171,7 @@ std::string run_model(const FormatOptions& format, const QcowOptions& options, s
 }
 
 TEST_CASE("QcowDisk: every byte is what one of the overlapping requests left it", "[qcow][model]") {
-  // Other rounds, other seeds: scripts/reliability asks for many.
+  // Other rounds, other seeds, for who looks longer.
   const char* round = std::getenv("VMM_MODEL_SEED");
   const std::uint64_t first = 1 + (round == nullptr ? 0 : std::strtoull(round, nullptr, 10)) * 12;
   for (std::uint64_t seed = first; seed < first + 12; ++seed) {

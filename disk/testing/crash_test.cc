@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few thousand crash states and faults, with every run of the tests; disk-reliability looks at many
-// more.
+// A few thousand crash states and faults, with every run of the tests; disk-reliability looks at
+// many more.
 #include "disk/testing/crash_search.h"
 #include "disk/testing/fault_runs.h"
 #include "disk/testing/image_checker.h"

@@ -70,7 +70,7 @@ def fio_seconds(setup, count, pattern, direct):
     """Seconds for `count` requests at the rate that fio reaches on the raw file."""
     output = run(need("fio"), "--name=row", f"--filename={raw_image(setup)}", f"--rw={pattern}", "--bs=4k",
                  f"--iodepth={DEPTH}", "--ioengine=io_uring", f"--direct={direct:d}", "--invalidate=0",
-                 f"--number_ios={count}", "--output-format=json", "--readonly", "--norandommap", "--loops=100")
+                 f"--io_size={4096 * count}", "--output-format=json", "--readonly", "--norandommap")
     return count / json.loads(output[output.index("{"):])["jobs"][0]["read"]["iops"]
 
 

@@ -74,6 +74,9 @@ Result<std::unique_ptr<FileStorage>> FileStorage::open(EventLoop& loop, const st
     if (errno == EINVAL && options.direct) {
       return fail(ErrorKind::kUnsupported, "the file system does not offer O_DIRECT; leave it off");
     }
+    if (errno == ELOOP && options.no_follow) {
+      return fail(ErrorKind::kPermission, "is a symbolic link, which nofollow forbids");
+    }
     if (errno == EISDIR) return fail(ErrorKind::kInvalid, "is a directory, not a disk image");
     return fail_errno(errno, options.read_only ? "open" : "open for writing");
   }

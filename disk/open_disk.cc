@@ -65,6 +65,7 @@ FileOptions file_options(const DiskOptions& options) {
   file.read_only = options.read_only;
   file.direct = options.direct || options.cache == CacheMode::kNone;
   file.lock = options.lock;
+  file.no_follow = options.no_follow;
   file.no_sync = options.cache == CacheMode::kUnsafe;
   return file;
 }

@@ -50,6 +50,7 @@ struct DiskOptions {
   bool detect_zeroes = false;  // writes of zeros are not stored
   bool lock = true;            // against other processes, as QEMU does
   BackingPolicy backing = BackingPolicy::kOpen;
+  bool no_follow = false;  // neither the file nor one that it names may be a symbolic link
   // Writes go to a temporary file that is gone at the end; the image itself is only read.
   bool temporary = false;
   // What a device tells the guest as its serial number; empty: the file's name. Disks ignore it.

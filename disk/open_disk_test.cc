@@ -42,11 +42,13 @@ class Images {
   }
 
   // "", or why it was refused.
-  std::string open(const std::string& path, std::optional<Format> format = std::nullopt) {
+  std::string open(const std::string& path, std::optional<Format> format = std::nullopt,
+                   bool no_follow = false) {
     DiskOptions options;
     options.path = path;
     options.format = format;
     options.backing = BackingPolicy::kOpenIfTold;
+    options.no_follow = no_follow;
     Result<std::unique_ptr<Disk>> disk = loop_->run_until(open_disk(*loop_, options));
     if (!disk) return disk.error().message();
     REQUIRE(loop_->run_until((*disk)->close()));
@@ -89,6 +91,22 @@ TEST_CASE("A qcow2 image that was called one may have a backing file", "[disk]")
   CHECK(images.open(directory / "overlay.img", Format::kQcow2).empty());
   images.make(directory / "overlay.qcow2", base, "raw");
   CHECK(images.open(directory / "overlay.qcow2").empty());
+}
+
+TEST_CASE("With nofollow neither an image nor a file that it names is a symbolic link", "[disk]") {
+  Directory directory;
+  Images images;
+  const std::string base = directory / "base.img";
+  std::ofstream(base) << std::string(65536, 'b');
+  std::filesystem::create_symlink(base, directory / "link.img");
+  CHECK(images.open(directory / "link.img", Format::kRaw).empty());
+  CHECK(images.open(base, Format::kRaw, true).empty());
+  CHECK(contains(images.open(directory / "link.img", Format::kRaw, true), "is a symbolic link"));
+
+  images.make(directory / "overlay.qcow2", directory / "link.img", "raw");
+  CHECK(images.open(directory / "overlay.qcow2").empty());
+  CHECK(contains(images.open(directory / "overlay.qcow2", std::nullopt, true),
+                 "link.img: is a symbolic link"));
 }
 
 TEST_CASE("A backing file of unknown format names no further files", "[disk]") {

@@ -42,6 +42,8 @@ bool apply_flag(std::string_view name, disk::DiskOptions& options) {
     options.read_only = name == "ro";
   } else if (name == "direct") {
     options.direct = true;
+  } else if (name == "nofollow") {
+    options.no_follow = true;
   } else if (name == "snapshot") {
     options.temporary = true;
   } else {
@@ -94,11 +96,13 @@ Result<void> apply(std::string_view option, disk::DiskOptions& options) {
         std::move(known).error().with_context(fmt::format("--disk {}", options.path)));
   }
   if (*known) return {};
-  return fail(ErrorKind::kInvalid,
-              fmt::format("--disk {}: there is no option '{}'; known are ro, rw, snapshot, direct, "
-                          "and with a value format=, cache=, discard=, detect-zeroes=, backing=, "
-                          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=",
-                          options.path, option));
+  return fail(
+      ErrorKind::kInvalid,
+      fmt::format(
+          "--disk {}: there is no option '{}'; known are ro, rw, snapshot, direct, nofollow, "
+          "and with a value format=, cache=, discard=, detect-zeroes=, backing=, "
+          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=",
+          options.path, option));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace vmm::cli {
 
 // "file[,option]...", a comma always ends the file name. The options:
 //   ro, rw                         whether the guest may write
+//   nofollow                       no symbolic link, nor one among the files that the image names
 //   format=raw|qcow|qcow2          not found out by looking
 //   snapshot                       writes are dropped at the end
 //   cache=writeback|none|writethrough|unsafe, direct

@@ -59,6 +59,8 @@ TEST_CASE("parse_disk_option: a file and its options", "[cli]") {
   CHECK(all.direct);
   CHECK(all.format == disk::Format::kRaw);
   CHECK(parse_disk_option("x,format=qcow2")->format == disk::Format::kQcow2);
+  CHECK_FALSE(plain.no_follow);
+  CHECK(parse_disk_option("x,nofollow")->no_follow);
 }
 
 TEST_CASE("parse_disk_option: every option arrives", "[cli]") {

@@ -2,6 +2,7 @@
 #include "vmm/cli/run.h"
 
 #include <fmt/core.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/App.hpp>
@@ -151,6 +152,9 @@ int exit_status(const Outcome& outcome, const Session::End& end) {
 }
 
 Result<BootEnd> run_machine(const MachineConfig& config) {
+  // One arena for all threads: before another one shrinks, glibc opens a file in /proc, which the
+  // sandbox forbids.
+  ::mallopt(M_ARENA_MAX, 1);
   VMM_CHECK(sandbox::enter(config.sandbox));
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, session->output()));

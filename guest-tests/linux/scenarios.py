@@ -50,6 +50,7 @@ class Scenarios:
         self.tap = Tap()
         self.start = launcher(arguments.vmm, arguments.kernel, arguments.initrd)
         self.pristine = arguments.disk
+        self.compressed = arguments.compressed_disk
         self.directory = arguments.directory
         self.random = random.Random(arguments.seed)
         self.tap.remark(f"seed {arguments.seed}")
@@ -126,6 +127,18 @@ class Scenarios:
                 require(guest.farewell_at is not None, f"vmm ended with status {status} before the guest's reboot")
                 require(status == REBOOT_STATUS, f"status {status}, not {REBOOT_STATUS}")
 
+    def overlay(self):
+        """A compressed image, as distributions publish them, boots under a fresh overlay and is not written."""
+        base, overlay = self.compressed, self.path("overlay.qcow2")
+        status, output = tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", overlay)
+        require(status == 0, output)
+        published = sum_of(base)
+        with self.start([f"{overlay},format=qcow2"], "cpus && write-file a 4 && verify-file a", cpus=1) as guest:
+            self.run_to_poweroff("overlay on a compressed base", guest, 1)
+        self.check_image("qemu-img check finds nothing in the overlay", overlay, (0,))
+        with self.tap.step("the base below the overlay is untouched"):
+            require(sum_of(base) == published, "it changed")
+
     def kill_while_writing(self, kills):
         """SIGKILL during writes, several times over on one image: clean but for leaks, and all that was synced is there."""
         disk = self.fresh_disk("kill.qcow2")
@@ -153,7 +166,7 @@ class Scenarios:
             self.check_image(f"kill -9, boot {number}: qemu-img check finds no corruption", disk, (0, 3))
 
     def run(self, boots, only):
-        scenarios = {"file": self.write_and_verify, "reboot": self.reboot,
+        scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "overlay": self.overlay,
                      "kill": lambda: self.kill_while_writing(boots)}
         for name in only or scenarios:
             scenarios[name]()
@@ -166,10 +179,11 @@ def main():
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--initrd", required=True)
     parser.add_argument("--disk", required=True, help="a pristine guest image, which is only copied")
+    parser.add_argument("--compressed-disk", required=True, help="the same with compressed clusters, which is only read")
     parser.add_argument("--directory", required=True, help="for the disks of the guests; on tmpfs or a disk")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--boots", type=int, default=3, help="boots of the kill -9 scenario (default 3: two kills)")
-    parser.add_argument("--only", action="append", choices=("file", "reboot", "kill"), help="run only this scenario")
+    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "kill"), help="run only this scenario")
     arguments = parser.parse_args()
     os.makedirs(arguments.directory, exist_ok=True)
     return Scenarios(arguments).run(arguments.boots, arguments.only)

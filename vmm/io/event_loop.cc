@@ -7,6 +7,7 @@
 #include <cassert>
 
 #include "vmm/core/log.h"
+#include "vmm/io/blocking_backend.h"
 #include "vmm/io/thread_pool_backend.h"
 #include "vmm/io/uring_backend.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 std::unique_ptr<IoBackend> choose_backend(EventLoop::Backend kind) {
   if (kind == EventLoop::Backend::kAuto) {
+    if (only_blocking_calls()) return create_blocking_backend();
     Result<std::unique_ptr<IoBackend>> uring = create_uring_backend();
     if (uring) return *std::move(uring);
     static std::once_flag said;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/io/event_loop.h"
+#include "vmm/io/blocking_backend.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "vmm/core/testing/catch.h"
+#include "vmm/io/blocking_backend.h"
 #include "vmm/io/sync.h"
 
 namespace vmm {
@@ -53,6 +55,29 @@ Task<void> count_events(EventLoop& loop, int event_fd, std::uint64_t until, std:
 }
 
 const auto kBackends = {EventLoop::Backend::kAuto, EventLoop::Backend::kThreadPool};
+
+TEST_CASE("EventLoop: works with blocking calls alone", "[io]") {
+  struct Only {
+    Only() { allow_only_blocking_calls(); }
+    ~Only() { allow_only_blocking_calls(false); }
+  } only;
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  UniqueFd file = temporary_file();
+  REQUIRE(file);
+  std::vector<std::int64_t> results(3);
+  for (int block = 0; block < 3; ++block) {
+    loop->run_until(write_one(*loop, file.get(), block, results[static_cast<std::size_t>(block)]));
+  }
+  CHECK(results == std::vector<std::int64_t>(3, 512));
+  CHECK(loop->run_until(sync_and_check(*loop, file.get(), 3)) == 0);
+  CHECK(std::string(loop->backend_name()) == "blocking calls");
+
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  REQUIRE(::eventfd_write(event.get(), 4) == 0);
+  std::uint64_t total = 0;
+  loop->run_until(count_events(*loop, event.get(), 4, total));
+  CHECK(total == 4);
+}
 
 TEST_CASE("EventLoop: more writes at once than the ring has entries all arrive", "[io]") {
   for (EventLoop::Backend backend : kBackends) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/io/thread_pool_backend.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -9,45 +8,18 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cassert>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "vmm/core/unique_fd.h"
+#include "vmm/io/blocking_backend.h"
 
 namespace vmm {
 namespace {
 
 constexpr unsigned kMaxWorkers = 16;
-
-std::int64_t perform(const IoOp& op) {
-  std::int64_t result = -1;
-  do {
-    switch (op.kind) {
-      case IoOp::Kind::kReadv:
-        result =
-            ::preadv(op.fd, op.iov, static_cast<int>(op.nr_iov), static_cast<off_t>(op.offset));
-        break;
-      case IoOp::Kind::kWritev:
-        result =
-            ::pwritev(op.fd, op.iov, static_cast<int>(op.nr_iov), static_cast<off_t>(op.offset));
-        break;
-      case IoOp::Kind::kFdatasync:
-        result = ::fdatasync(op.fd);
-        break;
-      case IoOp::Kind::kFallocate:
-        result = ::fallocate(op.fd, op.mode, static_cast<off_t>(op.offset),
-                             static_cast<off_t>(op.length));
-        break;
-      case IoOp::Kind::kReadEvent:
-        assert(false && "events are polled by the loop's thread");
-        break;
-    }
-  } while (result < 0 && errno == EINTR);
-  return result < 0 ? -errno : result;
-}
 
 class ThreadPoolBackend : public IoBackend {
  public:
@@ -132,7 +104,7 @@ class ThreadPoolBackend : public IoBackend {
       if (op == nullptr) return;  // stopping, and nothing is left
       --nr_queued_;
       lock.unlock();
-      op->result = perform(*op);
+      op->result = perform_blocking(*op);
       lock.lock();
       finished_.push(*op);
       std::uint64_t one = 1;

@@ -90,5 +90,6 @@ int main() {
   print_filter("kIoPoolFilter", ThreadKind::kIoPool);
   print_filter("kConsoleFilter", ThreadKind::kConsole);
   print_filter("kSupervisorFilter", ThreadKind::kSupervisor);
+  print_filter("kBootFinderFilter", ThreadKind::kBootFinder);
   print_names();
 }

@@ -162,6 +162,11 @@ Rules supervisor() {
   return {{"wait4"}, {"rt_sigtimedwait"}, {"kill"}};
 }
 
+// Everything it needs was opened before: the image to read, memfds and a pipe to write.
+Rules boot_finder() {
+  return {{"pread64"}, {"preadv"}, {"lseek"}, {"poll"}};
+}
+
 }  // namespace
 
 std::vector<Rule> policy_of(ThreadKind kind) {
@@ -176,6 +181,8 @@ std::vector<Rule> policy_of(ThreadKind kind) {
       return run_time_library() + io_pool_thread();
     case ThreadKind::kConsole:
       return run_time_library() + Rules{{"poll"}};
+    case ThreadKind::kBootFinder:
+      return run_time_library() + boot_finder();
     case ThreadKind::kSupervisor:
       break;
   }

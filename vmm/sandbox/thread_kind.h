@@ -11,6 +11,7 @@ enum class ThreadKind {
   kIoPool,      // the same on a thread pool, and its workers
   kConsole,     // carries the guest's output to the terminal
   kSupervisor,  // waits outside a jail for the one inside
+  kBootFinder,  // the process that looks for a kernel on a disk: reads open files, writes results
 };
 
 }  // namespace vmm::sandbox

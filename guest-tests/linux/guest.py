@@ -90,11 +90,17 @@ class Guest:
 
 
 def launcher(vmm, kernel, initrd, memory_mib=512, limit=150):
-    """Returns start(disks, command, cpus=1, end='poweroff') -> Guest."""
-    def start(disks, command, cpus=1, end="poweroff"):
-        parameters = f'root=/dev/vda1 quiet loglevel=3 panic=-1 vmm.end={end} vmm.cmd="{command}"'
-        argv = [vmm, "run", "--no-reboot", "--kernel", kernel, "--initrd", initrd, "--params", parameters,
-                "--mem", str(memory_mib), "--cpus", str(cpus)]
+    """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False) -> Guest.
+
+    own_kernel: the disk's own kernel, initrd and root= are used.
+    """
+    def start(disks, command, cpus=1, end="poweroff", own_kernel=False):
+        parameters = f'quiet loglevel=3 panic=-1 vmm.end={end} vmm.cmd="{command}"'
+        argv = [vmm, "run", "--no-reboot", "--mem", str(memory_mib), "--cpus", str(cpus)]
+        if own_kernel:
+            argv += ["--loglevel", "info", "--params", parameters]
+        else:
+            argv += ["--kernel", kernel, "--initrd", initrd, "--params", f"root=/dev/vda1 {parameters}"]
         for disk in disks:
             argv += ["--disk", disk]
         return Guest(argv, limit)

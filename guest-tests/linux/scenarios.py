@@ -25,6 +25,19 @@ from tap import Tap
 REBOOT_STATUS = 3  # vmm's exit status when the guest asked for a reset
 PARTITION_OFFSET = 1 << 20
 
+# As grub-mkconfig writes them, shortened.
+GRUB_CFG = """
+set default="${saved_entry}"
+menuentry 'Test GNU/Linux' --id simple {
+  search --no-floppy --fs-uuid --set=root 8d6a4b52-5f0e-4c55-9a64-6f1c2c3a7d11
+  linux /boot/vmlinuz-6.1.0-test root=UUID=8d6a4b52-5f0e-4c55-9a64-6f1c2c3a7d11 rw
+  initrd /boot/initrd.img-6.1.0-test
+}
+submenu 'More' {
+  menuentry 'Test GNU/Linux, verbose' { linux /boot/vmlinuz-6.1.0-test root=/dev/vda1 rw debug }
+}
+"""
+
 
 def tool(*command):
     """Runs a tool; returns (status, its output)."""
@@ -48,7 +61,9 @@ def sum_of(path, size=None):
 class Scenarios:
     def __init__(self, arguments):
         self.tap = Tap()
+        self.vmm = arguments.vmm
         self.start = launcher(arguments.vmm, arguments.kernel, arguments.initrd)
+        self.kernel, self.initrd = arguments.kernel, arguments.initrd
         self.pristine = arguments.disk
         self.compressed = arguments.compressed_disk
         self.directory = arguments.directory
@@ -165,10 +180,37 @@ class Scenarios:
                     synced = rounds[-3:]
             self.check_image(f"kill -9, boot {number}: qemu-img check finds no corruption", disk, (0, 3))
 
+    def own_kernel(self):
+        """A partitioned disk with a kernel and grub.cfg in /boot boots with nothing but its name."""
+        raw, disk = self.path("own.raw"), self.path("own.qcow2")
+        grub_cfg, commands = self.path("grub.cfg"), self.path("debugfs-commands")
+        with open(grub_cfg, "w", encoding="ascii") as file:
+            file.write(GRUB_CFG)
+        with open(commands, "w", encoding="ascii") as file:
+            file.write("mkdir boot\nmkdir boot/grub\n"
+                       f"write {self.kernel} boot/vmlinuz-6.1.0-test\nwrite {self.initrd} boot/initrd.img-6.1.0-test\n"
+                       f"write {grub_cfg} boot/grub/grub.cfg\n")
+        with self.tap.step("own kernel: a disk with kernel, initrd and grub.cfg is made"):
+            for command in (["qemu-img", "convert", "-O", "raw", self.pristine, raw],
+                            ["debugfs", "-w", "-f", commands, f"{raw}?offset={PARTITION_OFFSET}"],
+                            ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk]):
+                status, output = tool(*command)
+                require(status == 0, output)
+            os.unlink(raw)
+        with self.tap.step("own kernel: --boot list shows the entries and marks the default"):
+            status, output = tool(self.vmm, "run", "--disk", f"{disk},format=qcow2", "--boot", "list")
+            require(status == 0, output)
+            require("* 1  Test GNU/Linux\n" in output and "  2  Test GNU/Linux, verbose\n" in output, output)
+        with self.start([f"{disk},format=qcow2"], "cpus", own_kernel=True) as guest:
+            self.run_to_poweroff("own kernel", guest, 1)
+            with self.tap.step("own kernel: the log says which entry was booted", lambda: guest.lines):
+                guest.find('booting "Test GNU/Linux" (partition 1 (ext4), /boot/grub/grub.cfg)')
+        self.check_image("own kernel: qemu-img check finds nothing", disk, (0,))
+
     def run(self, boots, only):
-        scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "overlay": self.overlay,
+        scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "overlay": self.overlay, "own": self.own_kernel,
                      "kill": lambda: self.kill_while_writing(boots)}
-        for name in only or scenarios:
+        for name in only or ("file", "reboot", "overlay", "kill"):
             scenarios[name]()
         return self.tap.finish()
 
@@ -183,7 +225,8 @@ def main():
     parser.add_argument("--directory", required=True, help="for the disks of the guests; on tmpfs or a disk")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--boots", type=int, default=3, help="boots of the kill -9 scenario (default 3: two kills)")
-    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "kill"), help="run only this scenario")
+    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "own", "kill"),
+                        help="run only this scenario (own: not run by itself)")
     arguments = parser.parse_args()
     os.makedirs(arguments.directory, exist_ok=True)
     return Scenarios(arguments).run(arguments.boots, arguments.only)

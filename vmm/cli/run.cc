@@ -16,6 +16,7 @@
 #include "vmm/cli/size.h"
 #include "vmm/core/log.h"
 #include "vmm/default_kernel.h"
+#include "vmm/disk_kernel.h"
 #include "vmm/machine.h"
 
 namespace vmm::cli {
@@ -29,7 +30,8 @@ constexpr const char* kFooter =
 
 // The flags as they stand on the command line.
 struct RunFlags {
-  std::string kernel, initrd, params, memory = "512M", name, console = "serial", log_level = "warn";
+  std::string kernel, boot, initrd, params, memory = "512M", name, console = "serial",
+                                            log_level = "warn";
   std::uint32_t nr_cpus = 1;
   bool rng = true, no_reboot = false;
   std::optional<std::uint16_t> debug_exit;
@@ -55,10 +57,15 @@ void add_sandbox_options(CLI::App& app, RunFlags& flags) {
 }
 
 void add_options(CLI::App& app, RunFlags& flags) {
-  app.add_option("-k,--kernel", flags.kernel,
-                 "Kernel: a bzImage (vmlinuz) or an ELF vmlinux with PVH; without it the running "
-                 "host's, or the newest, from /boot")
+  app.add_option(
+         "-k,--kernel", flags.kernel,
+         "Kernel: a bzImage (vmlinuz) or an ELF vmlinux with PVH; without it the disk's own, "
+         "else the running host's, or the newest, from /boot")
       ->type_name("FILE");
+  app.add_option("--boot", flags.boot,
+                 "Which of the disk's own entries to boot: its number, id or title; \"list\" shows "
+                 "them")
+      ->type_name("list|ENTRY");
   app.add_option("-i,--initrd", flags.initrd, "Initial RAM disk")->type_name("FILE");
   app.add_option("-p,--params", flags.params,
                  "Kernel command line; console= and root= are added where they are missing")
@@ -124,11 +131,35 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
     VMM_TRY(disk::DiskOptions disk, parse_disk_option(text));
     config.disks.push_back(std::move(disk));
   }
-  if (config.kernel.empty()) {
-    VMM_TRY(config.kernel, find_default_kernel());
-    log::warn("no --kernel given, booting {}", config.kernel);
+  if (!flags.kernel.empty() && !flags.boot.empty()) {
+    return fail(ErrorKind::kInvalid,
+                "--boot picks one of the disk's own kernels and cannot be used with --kernel");
   }
   return config;
+}
+
+// Puts a kernel into `config`, whose user gave none: a disk's own, which is returned and must stay,
+// else the host's.
+Result<std::optional<bootfind::BootChoice>> choose_kernel(const std::string& entry,
+                                                          MachineConfig& config) {
+  std::vector<std::string> looked_at;
+  VMM_TRY(std::optional<bootfind::BootChoice> own,
+          find_disk_kernel(config.disks, entry, looked_at));
+  if (own) {
+    use_disk_kernel(*own, config);
+    log::info("booting {}", own->description);
+    return own;
+  }
+  if (!entry.empty()) {
+    return fail(ErrorKind::kInvalid, looked_at.empty()
+                                         ? "--boot: no disk is given (-d)"
+                                         : fmt::format("--boot: {}", looked_at.front()));
+  }
+  for (const std::string& line : looked_at) log::info("{}", line);
+  VMM_TRY(config.kernel, find_default_kernel());
+  log::warn("no --kernel given{}, booting {}",
+            config.disks.empty() ? "" : " and none found on the disk", config.kernel);
+  return own;
 }
 
 int exit_status(const Outcome& outcome, const Session::End& end) {
@@ -151,6 +182,21 @@ int exit_status(const Outcome& outcome, const Session::End& end) {
   return end.signal != 0 ? 128 + end.signal : kExitByUser;
 }
 
+// An error about a file that came from the disk says so, and not by which descriptor it is read.
+Error name_own_kernel(Error error, const std::optional<bootfind::BootChoice>& own,
+                      const MachineConfig& config) {
+  if (!own) return error;
+  const std::string kernel = "--kernel " + config.kernel, initrd = "--initrd " + config.initrd;
+  const std::string& message = error.message();
+  auto rename = [&](const char* what, const std::string& prefix) {
+    return Error(error.kind(), fmt::format("the disk's own {} {}{}", what, own->description,
+                                           message.substr(prefix.size())));
+  };
+  if (message.starts_with(kernel)) return rename("kernel", kernel);
+  if (message.starts_with(initrd) && own->initrd) return rename("initrd of", initrd);
+  return error;
+}
+
 Result<BootEnd> run_machine(const MachineConfig& config) {
   // One arena for all threads: before another one shrinks, glibc opens a file in /proc, which the
   // sandbox forbids.
@@ -169,6 +215,17 @@ Result<BootEnd> run_machine(const MachineConfig& config) {
   return BootEnd{exit_status(outcome, end), outcome.kind == Outcome::Kind::kReboot};
 }
 
+// One boot. The kernel is looked for each time: the guest may have installed another.
+Result<BootEnd> run_boot(const std::string& entry, MachineConfig config) {
+  std::optional<bootfind::BootChoice> own;
+  if (config.kernel.empty()) {
+    VMM_TRY(own, choose_kernel(entry, config));
+  }
+  Result<BootEnd> end = run_machine(config);
+  if (!end) return Unexpected(name_own_kernel(std::move(end).error(), own, config));
+  return end;
+}
+
 }  // namespace
 
 Result<int> run_command(const Arguments& arguments) {
@@ -178,8 +235,14 @@ Result<int> run_command(const Arguments& arguments) {
   if (std::optional<int> status = parse(app, arguments)) return *status;
   log::set_level(to_level(flags.log_level));
   VMM_TRY(MachineConfig config, to_config(flags));
-  if (!flags.no_reboot) return boot_until_done([&config] { return run_machine(config); });
-  VMM_TRY(BootEnd end, run_machine(config));
+  if (flags.boot == "list") {
+    VMM_TRY(std::string list, list_disk_kernels(config.disks));
+    fmt::print("{}", list);
+    return kExitSuccess;
+  }
+  const auto boot = [&] { return run_boot(flags.boot, config); };
+  if (!flags.no_reboot) return boot_until_done(boot);
+  VMM_TRY(BootEnd end, boot());
   return end.status;
 }
 

@@ -78,6 +78,7 @@ Task<Result<void>> TableCache::load(Entry& entry) {
 TableCache::Entry& TableCache::insert(HostOffset slice) {
   Entry& entry = entries_.try_emplace(slice.value, loop_).first->second;
   entry.offset = slice;
+  index_.insert(slice.value, &entry);
   entry.buffer = spare_ ? std::move(spare_) : AlignedBuffer(slice_size_);
   link_newest(entry);
   return entry;
@@ -89,6 +90,7 @@ void TableCache::erase(Entry& entry) {
   if (last_ == &entry) last_ = nullptr;
   unlink(entry);
   spare_ = std::move(entry.buffer);
+  index_.erase(entry.offset.value);
   entries_.erase(entry.offset.value);
 }
 

@@ -2,9 +2,10 @@
 // TableCache: the parts of L2 tables (or refcount blocks) that were used last, in memory.
 //
 // A slice is an aligned part of a table, 4 KiB by default. An entry is one node in a red-black tree
-// (look-up by file offset) and in a list (least recently used first to go), as in kvmtool's cache
-// of 2011. What that cache lacked: an entry in use is pinned and stays; one that is being loaded is
-// joined, not loaded twice; a dirty one is never dropped.
+// (the file's order, for writing back and for dropping whole tables) and in a list (least recently
+// used first to go), as in kvmtool's cache of 2011. A hash table of offsets beside the tree finds
+// it (docs/l2-cache.md compares). What that cache lacked: an entry in use is pinned and stays; one
+// that is being loaded is joined, not loaded twice; a dirty one is never dropped.
 //
 // A hit does not suspend and allocates nothing. Writing back takes copies: entries may change again
 // while their copy is on its way, and what is on its way is exactly what stood there when the
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "disk/aligned_buffer.h"
+#include "disk/qcow/offset_index.h"
 #include "disk/qcow/units.h"
 #include "disk/storage.h"
 #include "vmm/io/sync.h"
@@ -136,7 +138,8 @@ class TableCache {
     Links* newer = nullptr;
     Links* older = nullptr;
   };
-  struct Entry : Links {
+  // All that a hit reads is in its first cache line.
+  struct alignas(64) Entry : Links {
     explicit Entry(EventLoop& loop) : loaded(loop) {}
 
     HostOffset offset;
@@ -150,10 +153,9 @@ class TableCache {
 
   Entry* lookup(HostOffset slice) {
     if (last_ != nullptr && last_->offset == slice) return last_;
-    auto found = entries_.find(slice.value);
-    if (found == entries_.end()) return nullptr;
-    last_ = &found->second;
-    return last_;
+    Entry* found = index_.find(slice.value);
+    if (found != nullptr) last_ = found;
+    return found;
   }
   void touch(Entry& entry) {
     if (lru_.older == &entry) return;
@@ -189,7 +191,8 @@ class TableCache {
   const std::uint32_t slice_size_;
   std::size_t capacity_;
   WriteBack* const write_back_;
-  std::map<std::uint64_t, Entry> entries_;  // by file offset
+  std::map<std::uint64_t, Entry> entries_;  // in the order of the file
+  OffsetIndex<Entry> index_;                // the same entries, for lookup()
   Entry* last_ = nullptr;                   // what lookup() found last
   Links lru_;                               // a ring: .older is the newest, .newer the oldest
   std::size_t nr_dirty_ = 0;

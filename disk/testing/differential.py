@@ -38,7 +38,8 @@ class Image:
         self.rng = rng
         self.directory = directory
         self.tool = tool
-        self.path = os.path.join(directory, "image.qcow2")
+        self.format = rng.choices(["qcow2", "qcow", "raw"], [8, 1, 1])[0]
+        self.path = os.path.join(directory, "image." + self.format)
         self.options = self.choose_options()
         self.content = bytearray(self.size)
         self.snapshots = {}  # name -> content
@@ -46,6 +47,9 @@ class Image:
 
     def choose_options(self):
         rng = self.rng
+        if self.format != "qcow2":
+            self.size = rng.randrange(1, 12 * MIB // 512) * 512
+            return {}
         cluster_size = 512 << rng.randrange(0, 13)
         options = {"cluster_size": cluster_size, "compat": rng.choice(["0.10", "1.1", "1.1"])}
         limit = min(24 * MIB, cluster_size * 1500)
@@ -67,17 +71,23 @@ class Image:
     def create(self):
         arguments = []
         self.backing = self.rng.choice([None, "raw", "qcow2", "compressed"])
-        if self.options.get("data_file_raw") == "on":
+        if self.options.get("data_file_raw") == "on" or self.format == "raw":
             self.backing = None
         if self.backing:
             size = self.rng.choice([self.size, max(512, self.size // 1024 * 512),
                                     self.size + 3 * KIB])
             arguments = self.make_backing(size)
+        if self.format == "qcow" and not self.backing and self.rng.random() < 0.5:
+            raw = self.random_raw(self.size)
+            run("qemu-img", "convert", "-q", "-c", "-f", "raw", "-O", "qcow", raw, self.path)
+            return
         option_list = ",".join(f"{key}={value}" for key, value in self.options.items())
-        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", option_list, *arguments, self.path,
+        options = ["-o", option_list] if option_list else []
+        run("qemu-img", "create", "-q", "-f", self.format, *options, *arguments, self.path,
             str(self.size))
 
-    def make_backing(self, size):
+    def random_raw(self, size):
+        """A raw file whose bytes are the disk's content, as far as it reaches."""
         raw = os.path.join(self.directory, "base.raw")
         data = bytearray(size)
         for _ in range(20):
@@ -88,6 +98,10 @@ class Image:
             out.write(data)
         both = min(size, self.size)
         self.content[:both] = data[:both]
+        return raw
+
+    def make_backing(self, size):
+        raw = self.random_raw(size)
         if self.backing == "raw":
             return ["-b", "base.raw", "-F", "raw"]
         other = {"compat": "1.1", "cluster_size": 4096 << self.rng.randrange(0, 6),
@@ -100,7 +114,7 @@ class Image:
 
     def a_range(self, unit):
         rng = self.rng
-        cluster = self.options["cluster_size"]
+        cluster = self.options.get("cluster_size", 4 * KIB)
         start = rng.randrange(0, self.size)
         if rng.random() < 0.5:
             start = start // cluster * cluster
@@ -134,7 +148,7 @@ class Image:
                 lines.append("flush")
             else:
                 lines.append(f"{name} {start} {length}" + (f" {value}" if name == "write" else ""))
-        flags = ["small-cache"] if self.rng.random() < 0.3 else []
+        flags = ["small-cache"] if self.format == "qcow2" and self.rng.random() < 0.3 else []
         if self.rng.random() < 0.2:
             flags.append("direct")
         dump = os.path.join(self.directory, "dump")
@@ -148,7 +162,7 @@ class Image:
                  "flush": "flush"}
         for name, start, length, value in self.requests(count, 512):
             commands.append(names[name].format(v=value, s=start, n=length))
-        output = run("qemu-io", "-d", "unmap", "-f", "qcow2", self.path,
+        output = run("qemu-io", "-d", "unmap", "-f", self.format, self.path,
                      text="\n".join(commands) + "\n")
         if "failed" in output:
             raise Difference("qemu-io: " + output[-500:])
@@ -199,6 +213,8 @@ class Image:
         run(self.tool, self.path, text="\n".join(lines) + "\n")
 
     def a_further_turn(self):
+        if self.format != "qcow2":
+            return
         by_qemu = self.rng.random() < 0.4
         if "data_file" in self.options:
             self.a_resize_turn(by_qemu)
@@ -233,8 +249,8 @@ class Image:
                          f"{self.content[wrong]}")
 
     def compare_by_qemu(self):
-        raw = os.path.join(self.directory, "copy.raw")
-        run("qemu-img", "convert", "-O", "raw", self.path, raw)
+        raw = os.path.join(self.directory, "copy")
+        run("qemu-img", "convert", "-f", self.format, "-O", "raw", self.path, raw)
         self.compare(raw, "read by qemu-img")
 
     def compare_by_ours(self):
@@ -243,6 +259,8 @@ class Image:
         self.compare(dump, "written by qemu-io, read by this engine")
 
     def check(self):
+        if self.format != "qcow2":
+            return  # nothing to count
         run("qemu-img", "check", "-q", self.path)
         found = run(self.tool, self.path, "check")
         if not found.startswith("0 0 "):
@@ -314,10 +332,11 @@ def one_image(seed, requests, tool):
                 image.turn_of_ours(0)
                 image.check()
                 image.compare_snapshots()
-            image.damage_and_repair()
+            if image.format == "qcow2":
+                image.damage_and_repair()
             image.compare_snapshots()
         except Difference as difference:
-            raise Difference(f"{difference}\nsize={image.size} backing={image.backing} "
+            raise Difference(f"{difference}\n{image.format} size={image.size} backing={image.backing} "
                              f"{image.options}") from None
 
 

@@ -104,7 +104,11 @@ Result<std::unique_ptr<FileStorage>> FileStorage::create_temporary(EventLoop& lo
 }
 
 FileStorage::FileStorage(EventLoop& loop, UniqueFd fd, const FileOptions& options)
-    : loop_(loop), fd_(std::move(fd)), options_(options), partial_blocks_(loop) {
+    : loop_(loop),
+      fd_(std::move(fd)),
+      options_(options),
+      merger_(loop, fd_.get()),
+      partial_blocks_(loop) {
 }
 
 Result<void> FileStorage::init() {
@@ -180,7 +184,7 @@ Task<Result<void>> FileStorage::writev(std::uint64_t offset, IoVec iov) {
   if (!is_aligned(offset, iov)) co_return co_await bounced_write(offset, iov);
   if (iov.size() > IOV_MAX) co_return co_await write_rest(offset, iov, 0);
   const std::uint64_t length = total_size(iov);
-  std::int64_t result = co_await loop_.writev(fd_.get(), iov, offset);
+  std::int64_t result = co_await merger_.writev(iov, offset);
   if (result == static_cast<std::int64_t>(length)) {
     grew_to(offset + length);
     co_return Result<void>();

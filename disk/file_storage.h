@@ -7,6 +7,7 @@
 #include <string>
 
 #include "disk/storage.h"
+#include "disk/write_merger.h"
 #include "vmm/core/unique_fd.h"
 #include "vmm/io/event_loop.h"
 #include "vmm/io/sync.h"
@@ -69,6 +70,7 @@ class FileStorage : public Storage {
   std::uint32_t alignment_ = 1;
   std::uint64_t size_ = 0;
   std::optional<Error> sync_failure_;
+  WriteMerger merger_;
   AsyncMutex partial_blocks_;  // held while blocks are read, changed in part and written back
 };
 

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// WriteMerger: writes of one turn that follow each other in a file become one operation.
+//
+// A guest that writes a file sends requests that end up side by side: clusters are allocated in
+// order. A file system takes each write that allocates or extends under one lock, from a worker
+// thread of the kernel's; a few large ones hold it for less than many small ones. Nothing waits
+// for a neighbour: what is there at the end of the turn goes, as it would have without.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <vector>
+
+#include "vmm/io/event_loop.h"
+#include "vmm/io/sync.h"
+
+namespace vmm::disk {
+
+class WriteMerger : private EventLoop::TurnHook {
+ public:
+  // Awaited, gives what EventLoop::writev() gives: bytes written, or a negative errno. Where a
+  // merged operation fails, each of its writes gets -EAGAIN: alone it shows whose failure it was.
+  class Write {
+   public:
+    Write(WriteMerger& merger, IoVec iov, std::uint64_t offset)
+        : merger_(merger),
+          iov_(iov),
+          offset_(offset),
+          end_(offset + total_size(iov)),
+          alone_(merger.loop_.writev(merger.fd_, iov, offset)) {}
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) {
+      handle_ = handle;
+      merger_.add(*this);
+    }
+    std::int64_t await_resume() const noexcept { return merged_ ? result_ : alone_.result; }
+
+   private:
+    friend class WriteMerger;
+    WriteMerger& merger_;
+    const IoVec iov_;
+    const std::uint64_t offset_;
+    const std::uint64_t end_;
+    std::coroutine_handle<> handle_;
+    EventLoop::IoAwaiter alone_;
+    bool merged_ = false;
+    std::int64_t result_ = 0;
+  };
+
+  WriteMerger(EventLoop& loop, int fd) : loop_(loop), fd_(fd), merged_(loop) {}
+
+  // `iov` and its buffers stay until the result is there; at most IOV_MAX entries.
+  Write writev(IoVec iov, std::uint64_t offset) { return Write(*this, iov, offset); }
+
+ private:
+  void add(Write& write);
+  void on_turn_end() override;
+  Task<void> write_together(std::vector<Write*> writes);
+
+  EventLoop& loop_;
+  const int fd_;
+  std::vector<Write*> waiting_;
+  Gate merged_;  // operations under way
+};
+
+}  // namespace vmm::disk

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <atomic>
 #include <cassert>
@@ -31,6 +32,11 @@ void install_kick_handler() {
     // No SA_RESTART: a device that writes to a blocked terminal must come back too.
     ::sigaction(kick_signal(), &action, nullptr);
   });
+}
+
+// There is one writer: no need for an atomic addition.
+void count(std::atomic<std::uint64_t>& counter) {
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
 // All signals but the kick belong to the main thread.
@@ -120,27 +126,33 @@ Result<void> Vcpu::set_sregs(const kvm_sregs& sregs) {
 }
 
 VcpuEnd Vcpu::run(const Bus& ports, const Bus& mmio) {
-  while (!stop_requested()) {
+  while (true) {
+    if (interrupted() && !wait_until_wanted()) return {};
     if (::ioctl(fd_.get(), KVM_RUN, 0) < 0) {
       // EINTR: a kick, or any other signal. EAGAIN: the vCPU waited for its start-up IPI.
-      if (errno == EINTR || errno == EAGAIN) continue;
+      if (errno == EINTR || errno == EAGAIN) {
+        count(other_exits_);
+        continue;
+      }
       int err = errno;
       return failure(VcpuEnd::Kind::kFailure, Error::from_errno(err, "KVM_RUN failed").message());
     }
     switch (state_->exit_reason) {
       case KVM_EXIT_IO:
+        count(port_exits_);
         serve_port_exit(ports);
         break;
       case KVM_EXIT_MMIO:
+        count(mmio_exits_);
         serve_mmio_exit(mmio);
         break;
       case KVM_EXIT_INTR:
+        count(other_exits_);
         break;
       default:
         return describe_exit();
     }
   }
-  return {};
 }
 
 void Vcpu::serve_port_exit(const Bus& ports) {
@@ -225,14 +237,73 @@ void Vcpu::start(const Bus& ports, const Bus& mmio, std::function<void(const Vcp
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-bool Vcpu::stop_requested() const {
+bool Vcpu::interrupted() const {
   return std::atomic_ref(state_->immediate_exit).load(std::memory_order_relaxed) != 0;
 }
 
+// On the vCPU's thread. False: the run ends here.
+bool Vcpu::wait_until_wanted() {
+  std::unique_lock lock(mutex_);
+  held_ = wanted_ == Wanted::kPause;
+  const bool paused = held_;
+  changed_.wait(lock, [this] { return wanted_ != Wanted::kPause; });
+  held_ = false;
+  if (wanted_ == Wanted::kStop) return false;  // immediate_exit stays set
+  std::atomic_ref(state_->immediate_exit).store(0, std::memory_order_relaxed);
+  lock.unlock();
+  // The guest's watchdogs learn that it stood still. It fails where the guest has no kvmclock.
+  if (paused) [[maybe_unused]]
+    int told = ::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
+  return true;
+}
+
+void Vcpu::want(Wanted wanted) {
+  {
+    std::lock_guard lock(mutex_);
+    if (wanted_ == Wanted::kStop) return;
+    wanted_ = wanted;
+    // A thread that has yet to reach KVM_RUN leaves it at once.
+    if (wanted != Wanted::kRun) {
+      std::atomic_ref(state_->immediate_exit).store(1, std::memory_order_relaxed);
+    }
+  }
+  changed_.notify_all();
+  if (wanted != Wanted::kRun && thread_.joinable()) {
+    ::pthread_kill(thread_.native_handle(), kick_signal());
+  }
+}
+
 void Vcpu::request_stop() {
-  // Never cleared: a thread that has yet to reach KVM_RUN leaves it at once.
-  std::atomic_ref(state_->immediate_exit).store(1, std::memory_order_relaxed);
-  if (thread_.joinable()) ::pthread_kill(thread_.native_handle(), kick_signal());
+  want(Wanted::kStop);
+}
+
+void Vcpu::request_pause() {
+  want(Wanted::kPause);
+}
+
+void Vcpu::resume() {
+  want(Wanted::kRun);
+}
+
+bool Vcpu::held() const {
+  std::lock_guard lock(mutex_);
+  return held_;
+}
+
+VcpuStats Vcpu::stats() const {
+  VcpuStats stats;
+  stats.port_exits = port_exits_.load(std::memory_order_relaxed);
+  stats.mmio_exits = mmio_exits_.load(std::memory_order_relaxed);
+  stats.other_exits = other_exits_.load(std::memory_order_relaxed);
+  auto* thread = const_cast<std::thread*>(&thread_);
+  clockid_t clock;
+  timespec time{};
+  if (thread->joinable() && ::pthread_getcpuclockid(thread->native_handle(), &clock) == 0 &&
+      ::clock_gettime(clock, &time) == 0) {
+    stats.cpu_time_ns = static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
+                        static_cast<std::uint64_t>(time.tv_nsec);
+  }
+  return stats;
 }
 
 void Vcpu::join() {

@@ -4,9 +4,12 @@
 // Port and MMIO exits go to the two buses; every other exit ends the run and says why.
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
@@ -30,6 +33,14 @@ struct VcpuEnd {
   Kind kind = Kind::kStopped;
   // One line for the user that names the exit, the vCPU and its RIP; empty where kStopped.
   std::string message;
+};
+
+// What one vCPU has done so far.
+struct VcpuStats {
+  std::uint64_t port_exits = 0;
+  std::uint64_t mmio_exits = 0;
+  std::uint64_t other_exits = 0;  // signals
+  std::uint64_t cpu_time_ns = 0;  // of its thread, the guest's time and the devices'
 };
 
 class Vcpu {
@@ -62,11 +73,22 @@ class Vcpu {
   // From any thread: the vCPU leaves the guest, and does not enter it again. Interrupts system
   // calls that a device makes on the vCPU's thread (EINTR).
   void request_stop();
+  // From any thread, while the thread runs or will: the vCPU leaves the guest soon and waits;
+  // held() tells when it does. A pause is no end: request_stop() still is one.
+  void request_pause();
+  void resume();
+  bool held() const;
   void join();
+
+  // From any thread, until join().
+  VcpuStats stats() const;
 
  private:
   Vcpu(UniqueFd fd, std::uint32_t id, kvm_run* state, std::size_t state_size);
-  bool stop_requested() const;
+  enum class Wanted { kRun, kPause, kStop };
+  void want(Wanted wanted);
+  bool interrupted() const;
+  bool wait_until_wanted();
   void serve_port_exit(const Bus& ports);
   void serve_mmio_exit(const Bus& mmio);
   VcpuEnd describe_exit() const;
@@ -78,6 +100,16 @@ class Vcpu {
   kvm_run* const state_;  // shared with the kernel
   const std::size_t state_size_;
   std::thread thread_;
+
+  // Written by the vCPU's thread alone.
+  std::atomic<std::uint64_t> port_exits_ = 0;
+  std::atomic<std::uint64_t> mmio_exits_ = 0;
+  std::atomic<std::uint64_t> other_exits_ = 0;
+
+  mutable std::mutex mutex_;  // guards what follows, and writing state_->immediate_exit
+  std::condition_variable changed_;
+  Wanted wanted_ = Wanted::kRun;
+  bool held_ = false;
 };
 
 }  // namespace vmm::kvm

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/kvm/vcpu.h"
 
+#include <chrono>
 #include <future>
 #include <string>
+#include <thread>
 
 #include "vmm/kvm/testing/tiny_guest.h"
 
@@ -14,6 +16,15 @@ namespace {
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
+}
+
+template <class Condition>
+bool comes_true(Condition condition) {
+  for (int i = 0; i < 5000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
 }
 
 }  // namespace
@@ -83,6 +94,45 @@ TEST_CASE("Vcpu: request_stop takes a looping guest off its thread", "[kvm]") {
   VcpuEnd end = ended.get_future().get();
   CHECK(end.kind == VcpuEnd::Kind::kStopped);
   CHECK(end.message.empty());
+  guest.vcpu->join();
+}
+
+TEST_CASE("Vcpu: a paused guest stands still, and goes on where it was", "[kvm]") {
+  TinyGuest guest({0xe4, 0x13, 0xeb, 0xfc});  // in al, 0x13; jmp to it
+  std::promise<VcpuEnd> ended;
+  kvm::Vcpu& vcpu = *guest.vcpu;
+  vcpu.start(guest.ports, guest.mmio, [&](const VcpuEnd& end) { ended.set_value(end); });
+  for (int round = 0; round < 3; ++round) {
+    const std::uint64_t before = vcpu.stats().port_exits;
+    CHECK(comes_true([&] { return vcpu.stats().port_exits > before + 10; }));
+    CHECK_FALSE(vcpu.held());
+    vcpu.request_pause();
+    REQUIRE(comes_true([&] { return vcpu.held(); }));
+    const std::uint64_t paused_at = vcpu.stats().port_exits;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    CHECK(vcpu.stats().port_exits == paused_at);
+    vcpu.resume();
+  }
+  CHECK(vcpu.stats().cpu_time_ns > 0);
+  vcpu.request_pause();
+  vcpu.resume();
+  vcpu.request_pause();
+  REQUIRE(comes_true([&] { return vcpu.held(); }));
+  vcpu.request_stop();
+  vcpu.resume();  // too late
+  CHECK(ended.get_future().get().kind == VcpuEnd::Kind::kStopped);
+  vcpu.join();
+}
+
+TEST_CASE("Vcpu: a pause before the start holds the guest at its first instruction", "[kvm]") {
+  TinyGuest guest({0xe4, 0x13, 0xeb, 0xfc});
+  guest.vcpu->request_pause();
+  guest.vcpu->start(guest.ports, guest.mmio, [](const VcpuEnd&) {});
+  REQUIRE(comes_true([&] { return guest.vcpu->held(); }));
+  CHECK(guest.vcpu->stats().port_exits == 0);
+  guest.vcpu->resume();
+  CHECK(comes_true([&] { return guest.vcpu->stats().port_exits > 0; }));
+  guest.vcpu->request_stop();
   guest.vcpu->join();
 }
 

@@ -132,7 +132,8 @@ TEST_CASE("A vCPU thread may run its guest and program what the guest programs",
     act_confined(ThreadKind::kVcpu, [] {
       for (unsigned long request :
            {std::uint64_t{KVM_RUN}, std::uint64_t{KVM_GET_REGS}, std::uint64_t{KVM_SET_GSI_ROUTING},
-            std::uint64_t{KVM_IRQFD}, std::uint64_t{KVM_IOEVENTFD}}) {
+            std::uint64_t{KVM_IRQFD}, std::uint64_t{KVM_IOEVENTFD},
+            std::uint64_t{KVM_KVMCLOCK_CTRL}}) {
         if (::ioctl(-1, request, nullptr) != -1 || errno != EBADF) ::_exit(testing::kRefused);
       }
     });

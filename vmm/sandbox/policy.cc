@@ -115,6 +115,7 @@ Rules vcpu_thread() {
       // Registers in the message that tells why a vCPU cannot go on.
       ioctl_of(KVM_GET_REGS),
       ioctl_of(KVM_GET_SREGS),
+      ioctl_of(KVM_KVMCLOCK_CTRL),  // at the end of a pause
       // A guest programs MSI-X vectors and enables queues.
       ioctl_of(KVM_IRQFD),
       ioctl_of(KVM_IOEVENTFD),

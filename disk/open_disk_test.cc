@@ -9,6 +9,7 @@
 
 #include "disk/file_storage.h"
 #include "disk/qcow/create.h"
+#include "disk/statistics.h"
 #include "vmm/core/testing/catch.h"
 
 namespace vmm::disk {
@@ -168,6 +169,39 @@ TEST_CASE("A raw image refuses the sizes of caches it does not have", "[disk]") 
   const auto disk = loop->run_until(open_disk(*loop, options));
   REQUIRE_FALSE(disk);
   CHECK(contains(disk.error().message(), "only qcow2 has caches"));
+}
+
+TEST_CASE("cache_statistics: a qcow2 disk counts while it is used, a raw one has no cache",
+          "[disk]") {
+  Directory directory;
+  Images images;
+  images.make(directory / "a.qcow2", "", "");
+  const std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  std::vector<char> buffer(4096, 'x');
+  const iovec whole{buffer.data(), buffer.size()};
+  for (Format format : {Format::kQcow2, Format::kRaw}) {
+    DiskOptions options;
+    options.path = directory / "a.qcow2";
+    options.format = format;
+    options.read_only = format == Format::kRaw;
+    auto disk = loop->run_until(open_disk(*loop, options));
+    REQUIRE(disk);
+    REQUIRE(loop->run_until((*disk)->readv(0, IoVec(&whole, 1))));
+    if (format == Format::kRaw) {
+      CHECK(cache_statistics(**disk).empty());
+    } else {
+      REQUIRE(loop->run_until((*disk)->writev(0, IoVec(&whole, 1))));
+      REQUIRE(loop->run_until((*disk)->writev(4096, IoVec(&whole, 1))));
+      const std::vector<CacheStatistics> caches = cache_statistics(**disk);
+      REQUIRE(caches.size() == 2);
+      CHECK(std::string(caches[0].name) == "l2");
+      CHECK(caches[0].size_bytes > 0);
+      CHECK(caches[0].hits > 0);
+      CHECK(std::string(caches[1].name) == "refcount");
+      CHECK(caches[1].hits + caches[1].misses > 0);
+    }
+    REQUIRE(loop->run_until((*disk)->close()));
+  }
 }
 
 }  // namespace

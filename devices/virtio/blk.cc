@@ -118,8 +118,45 @@ Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
   }
   BlkStatus answer = request.verdict;
   if (answer == BlkStatus::kOk) answer = co_await execute(request);
+  count(request, answer);
   *request.status = static_cast<std::byte>(answer);
   server_.complete(queue, chain, request.nr_written(answer));
+}
+
+// Before the driver learns of the answer: who saw that finds it counted.
+void Blk::count(const BlkRequest& request, BlkStatus answer) {
+  auto add = [](std::atomic<std::uint64_t>& counter, std::uint64_t value) {
+    counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+  };
+  if (answer != BlkStatus::kOk) return add(counters_.failures, 1);
+  switch (request.type) {
+    case BlkType::kIn:
+      add(counters_.reads, 1);
+      return add(counters_.read_bytes, request.length);
+    case BlkType::kOut:
+      add(counters_.writes, 1);
+      return add(counters_.written_bytes, request.length);
+    case BlkType::kFlush:
+      return add(counters_.flushes, 1);
+    case BlkType::kDiscard:
+    case BlkType::kWriteZeroes:
+      return add(counters_.discards, 1);
+    case BlkType::kGetId:
+      return;
+  }
+}
+
+BlkStats Blk::stats() const {
+  auto get = [](const std::atomic<std::uint64_t>& counter) {
+    return counter.load(std::memory_order_relaxed);
+  };
+  return {.reads = get(counters_.reads),
+          .read_bytes = get(counters_.read_bytes),
+          .writes = get(counters_.writes),
+          .written_bytes = get(counters_.written_bytes),
+          .flushes = get(counters_.flushes),
+          .discards = get(counters_.discards),
+          .failures = get(counters_.failures)};
 }
 
 Task<BlkStatus> Blk::execute(const BlkRequest& request) {

@@ -34,6 +34,17 @@ struct BlkOptions {
   std::uint16_t queue_size = 256;  // a power of two, 4 to Virtqueue::kMaxSize
 };
 
+// What the guest has asked for so far, and got an answer to. Bytes are those of good answers.
+struct BlkStats {
+  std::uint64_t reads = 0;
+  std::uint64_t read_bytes = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t written_bytes = 0;
+  std::uint64_t flushes = 0;
+  std::uint64_t discards = 0;  // and requests to write zeros
+  std::uint64_t failures = 0;  // of any kind, also refused ones
+};
+
 class Blk final : public Device, private QueueServer::Handler {
  public:
   // All must outlive the device. Nothing may use the disk meanwhile.
@@ -50,12 +61,20 @@ class Blk final : public Device, private QueueServer::Handler {
   void activate(Activation activation) override { server_.activate(std::move(activation)); }
   void reset(std::function<void()> done) override { server_.reset(std::move(done)); }
 
+  BlkStats stats() const;  // from any thread
+
  private:
+  // Written on the loop's thread alone.
+  struct Counters {
+    std::atomic<std::uint64_t> reads = 0, read_bytes = 0, writes = 0, written_bytes = 0,
+                               flushes = 0, discards = 0, failures = 0;
+  };
   // On the loop's thread.
   void on_activate(const Activation& activation) override;
   Task<void> serve_chain(QueueServer::Queue& queue, Chain chain) override;
   Task<BlkStatus> execute(const BlkRequest& request);
   Task<BlkStatus> execute_ranges(const BlkRequest& request);
+  void count(const BlkRequest& request, BlkStatus answer);
   BlkStatus get_id(const BlkRequest& request) const;
   BlkStatus judge(const Result<void>& result, const char* what, std::uint64_t offset,
                   std::uint64_t length);
@@ -72,6 +91,7 @@ class Blk final : public Device, private QueueServer::Handler {
   // Only on the loop's thread.
   BlkLimits limits_;
   log::RateLimit disk_warnings_;
+  Counters counters_;
   QueueServer server_;
 };
 

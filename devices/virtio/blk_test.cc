@@ -88,6 +88,29 @@ TEST_CASE("Blk: FLUSH, GET_ID, DISCARD and WRITE_ZEROES do what they say", "[blk
   CHECK(bench.disk.bytes[48 * 512] == std::byte{7});
 }
 
+TEST_CASE("Blk: requests are counted by kind, the bytes of good ones alone", "[blk]") {
+  Bench bench;
+  bench.start();
+  CHECK(bench.run(bench.command(BlkType::kOut, 0, 512)) == kOk);
+  CHECK(bench.run(bench.command(BlkType::kOut, 8, 4096)) == kOk);
+  CHECK(bench.run(bench.command(BlkType::kIn, 8, 1024)) == kOk);
+  CHECK(bench.run(bench.command(BlkType::kFlush, 0, 0)) == kOk);
+  CHECK(bench.run(bench.range_command(BlkType::kDiscard, 16, 8)) == kOk);
+  CHECK(bench.run(bench.range_command(BlkType::kWriteZeroes, 16, 8)) == kOk);
+  CHECK(bench.run(bench.command(BlkType::kGetId, 0, 20)) == kOk);
+  CHECK(bench.run(bench.unknown_command(99)) == kUnsupported);
+  bench.disk.fail_with = EIO;
+  CHECK(bench.run(bench.command(BlkType::kIn, 0, 512)) == kIoError);
+  const BlkStats stats = bench.blk.stats();
+  CHECK(stats.writes == 2);
+  CHECK(stats.written_bytes == 512 + 4096);
+  CHECK(stats.reads == 1);
+  CHECK(stats.read_bytes == 1024);
+  CHECK(stats.flushes == 1);
+  CHECK(stats.discards == 2);
+  CHECK(stats.failures == 2);
+}
+
 // kvmtool never completed these: the guest hung.
 TEST_CASE("Blk: a request of unknown type is completed as unsupported", "[blk]") {
   Bench bench;

@@ -4,7 +4,10 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <future>
+#include <thread>
 #include <vector>
 
 #include "arch/x86/acpi.h"
@@ -32,11 +35,14 @@
 #include "vmm/kvm/vm.h"
 #include "vmm/machine_devices.h"
 #include "vmm/machine_disk.h"
+#include "vmm/machine_stat.h"
 
 namespace vmm {
 namespace {
 
 namespace layout = x86::layout;
+
+constexpr auto kPauseTimeout = std::chrono::seconds(1);
 
 static_assert(layout::kPciEcamSize == pci::Root::kEcamSize);
 
@@ -270,6 +276,46 @@ void Machine::Parts::start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go) {
          vcpu_end.message});
   };
   vcpu.start(ports, mmio, std::move(on_end), std::move(on_begin));
+}
+
+bool Machine::pause() {
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->request_pause();
+  const auto deadline = std::chrono::steady_clock::now() + kPauseTimeout;
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) {
+    while (!vcpu->held()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  return true;
+}
+
+void Machine::resume() {
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->resume();
+}
+
+bool Machine::paused() const {
+  return std::all_of(parts_->vcpus.begin(), parts_->vcpus.end(),
+                     [](const std::unique_ptr<kvm::Vcpu>& vcpu) { return vcpu->held(); });
+}
+
+MachineStat Machine::stat() const {
+  MachineStat stat;
+  stat.memory_bytes = parts_->config.memory_bytes;
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) {
+    stat.vcpus.push_back({vcpu->id(), vcpu->held(), vcpu->stats()});
+  }
+  for (const std::unique_ptr<MachineDisk>& disk : parts_->disks) stat.disks.push_back(disk->stat());
+  return stat;
+}
+
+void Machine::end() {
+  parts_->end.raise({Outcome::Kind::kStopped, {}});
+}
+
+bool Machine::ended_from_outside() const {
+  const std::optional<Outcome> outcome = parts_->end.outcome();
+  return outcome && outcome->kind == Outcome::Kind::kStopped;
 }
 
 int Machine::ended_fd() const {

@@ -18,6 +18,8 @@
 
 namespace vmm {
 
+struct MachineStat;
+
 namespace legacy {
 class ConsoleSink;
 }  // namespace legacy
@@ -38,8 +40,22 @@ class Machine {
   // From any thread. A guest's operating system then shuts down, if it likes.
   void press_power_button();
 
-  // Becomes readable when the guest, or KVM, has ended the run. Stays so.
+  // From any thread, between start() and finish(): the vCPUs stand still, or go on. pause() waits
+  // until they do; where one is held up (by a terminal that nobody reads), it stands still once it
+  // is free, and false is returned meanwhile. Disk I/O under way goes on.
+  bool pause();
+  void resume();
+  bool paused() const;
+
+  // From any thread, between start() and finish().
+  MachineStat stat() const;
+
+  // From any thread: ends the run, with the outcome kStopped.
+  void end();
+
+  // Becomes readable when the guest, KVM, or end() has ended the run. Stays so.
   int ended_fd() const;
+  bool ended_from_outside() const;  // by end()
 
   // Stops the vCPUs, waits for disk I/O in flight, and closes the disks. An error of that turns an
   // outcome without one into kFailure. Once, after start().

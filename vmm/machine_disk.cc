@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <future>
 
 #include "devices/pci/root.h"
 #include "devices/virtio/blk.h"
@@ -12,10 +14,13 @@
 #include "disk/statistics.h"
 #include "vmm/confine_io.h"
 #include "vmm/core/log.h"
+#include "vmm/machine_stat.h"
 #include "vmm/partition_table.h"
 
 namespace vmm {
 namespace {
+
+constexpr auto kStatTimeout = std::chrono::milliseconds(500);
 
 Task<Result<bool>> look_for_partitions(disk::Disk& disk) {
   std::array<std::byte, kPartitionTableBytes> start{};
@@ -81,6 +86,24 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
 
 Result<void> MachineDisk::confine(const sandbox::SandboxConfig& config) {
   return confine_io(*thread_, config);
+}
+
+DiskStat MachineDisk::stat() {
+  DiskStat stat;
+  stat.file = options_.path;
+  stat.format = disk_->format();
+  stat.size = disk_->size();
+  stat.read_only = disk_->read_only();
+  if (blk_) stat.requests = blk_->stats();
+  // Shared, since the work may come after this has given up. What is posted before the disk's end
+  // runs before it.
+  using Caches = std::vector<disk::CacheStatistics>;
+  auto promise = std::make_shared<std::promise<Caches>>();
+  std::future<Caches> caches = promise->get_future();
+  thread_->loop().post(
+      [promise, disk = disk_.get()] { promise->set_value(disk::cache_statistics(*disk)); });
+  if (caches.wait_for(kStatTimeout) == std::future_status::ready) stat.caches = caches.get();
+  return stat;
 }
 
 Result<void> MachineDisk::close() {

@@ -14,6 +14,8 @@
 
 namespace vmm {
 
+struct DiskStat;
+
 namespace pci {
 class Root;
 }
@@ -39,6 +41,9 @@ class MachineDisk {
   // Takes from the disk's thread what it needs no more, now that the image is open. Before any vCPU
   // runs.
   Result<void> confine(const sandbox::SandboxConfig& config);
+
+  // From any thread but the disk's, until close(). Waits for the disk's thread, but not for long.
+  DiskStat stat();
 
   // When no vCPU runs any more: waits for what is in flight, flushes, and closes the image.
   Result<void> close();

@@ -4,12 +4,19 @@
 #include "vmm/cli/disk.h"
 #include "vmm/cli/doctor.h"
 #include "vmm/cli/run.h"
+#include "vmm/cli/stat.h"
+#include "vmm/cli/steer.h"
 
 namespace vmm::cli {
 namespace {
 
 constexpr Command kCommands[] = {
     {"run", "Run a virtual machine on this terminal", run_command},
+    {"list", "List the virtual machines that run", list_command},
+    {"stop", "Press a virtual machine's power button, or end it", stop_command},
+    {"pause", "Make a virtual machine stand still", pause_command},
+    {"resume", "Let a paused virtual machine go on", resume_command},
+    {"stat", "Tell what a running virtual machine has done", stat_command},
     {"disk", "Make, inspect, convert and exercise disk images", disk_command},
     {"doctor", "Say whether this host can run virtual machines", doctor_command},
 };

@@ -14,19 +14,24 @@
 #include "vmm/cli/reboot.h"
 #include "vmm/cli/session.h"
 #include "vmm/cli/size.h"
+#include "vmm/control/directory.h"
+#include "vmm/control/listener.h"
+#include "vmm/control/server.h"
+#include "vmm/control_target.h"
 #include "vmm/core/log.h"
 #include "vmm/default_kernel.h"
 #include "vmm/disk_kernel.h"
 #include "vmm/machine.h"
+#include "vmm/version.h"
 
 namespace vmm::cli {
 namespace {
 
 constexpr const char* kFooter =
     "Exit status: 0 the guest powered off; 1 an error; 2 wrong usage; 3 the guest asked for a "
-    "reboot\n(with --no-reboot); 4 the guest crashed (triple fault); 5 ended with Ctrl-a x; 6 its "
-    "kernel\npanicked (pvpanic); 128 + N ended by signal N.\n\nKeys: Ctrl-a x ends the VM, Ctrl-a "
-    "? helps, Ctrl-a a sends Ctrl-a.";
+    "reboot\n(with --no-reboot); 4 the guest crashed (triple fault); 5 ended with Ctrl-a x or by "
+    "'vmm stop\n--force'; 6 its kernel panicked (pvpanic); 128 + N ended by signal N.\n\nKeys: "
+    "Ctrl-a x ends the VM, Ctrl-a ? helps, Ctrl-a a sends Ctrl-a.";
 
 // The flags as they stand on the command line.
 struct RunFlags {
@@ -82,7 +87,10 @@ void add_options(CLI::App& app, RunFlags& flags) {
       ->type_name("N")
       ->check(CLI::Range(1u, MachineConfig::kMaxCpus))
       ->capture_default_str();
-  app.add_option("--name", flags.name, "Name of the virtual machine")->type_name("NAME");
+  app.add_option(
+         "--name", flags.name,
+         "Name of the virtual machine, for 'vmm list', 'stop' and the like; default: guest-PID")
+      ->type_name("NAME");
   app.add_option(
          "--console", flags.console,
          "What the guest's console is: its serial port (ttyS0), or virtio (hvc0), which is faster")
@@ -197,14 +205,33 @@ Error name_own_kernel(Error error, const std::optional<bootfind::BootChoice>& ow
   return error;
 }
 
-Result<BootEnd> run_machine(const MachineConfig& config) {
+// The machine's control socket, if it can have one. Without --name it can do without.
+Result<std::optional<control::Listener>> make_listener(const std::string& name, bool must_have) {
+  Result<control::Listener> listener =
+      control::Listener::create(control::directories().front(), name);
+  if (listener) {
+    VMM_CHECK(listener->remove_at_end());
+    return std::optional(std::move(*listener));
+  }
+  if (must_have) return Unexpected(std::move(listener).error().with_context("--name"));
+  log::info("no control socket: {}", listener.error().message());
+  return std::optional<control::Listener>();
+}
+
+// `listen_fd`: of the control socket; -1: none.
+Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
   // One arena for all threads: before another one shrinks, glibc opens a file in /proc, which the
   // sandbox forbids.
   ::mallopt(M_ARENA_MAX, 1);
   VMM_CHECK(sandbox::enter(config.sandbox));
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, session->output()));
-  VMM_TRY(Session::End end, session->run(*machine, config.sandbox));
+  std::unique_ptr<control::Server> control;
+  if (listen_fd >= 0) {
+    VMM_TRY(control, control::Server::create(listen_fd, kVersion, config.name));
+  }
+  ControlTarget target(*machine);
+  VMM_TRY(Session::End end, session->run(*machine, control.get(), target, config.sandbox));
   // A vCPU that waits for a stopped terminal could not be joined.
   if (end.by_user || end.signal != 0) session->output().abandon();
   Outcome outcome = machine->finish();
@@ -216,12 +243,12 @@ Result<BootEnd> run_machine(const MachineConfig& config) {
 }
 
 // One boot. The kernel is looked for each time: the guest may have installed another.
-Result<BootEnd> run_boot(const std::string& entry, MachineConfig config) {
+Result<BootEnd> run_boot(const std::string& entry, MachineConfig config, int listen_fd) {
   std::optional<bootfind::BootChoice> own;
   if (config.kernel.empty()) {
     VMM_TRY(own, choose_kernel(entry, config));
   }
-  Result<BootEnd> end = run_machine(config);
+  Result<BootEnd> end = run_machine(config, listen_fd);
   if (!end) return Unexpected(name_own_kernel(std::move(end).error(), own, config));
   return end;
 }
@@ -240,7 +267,10 @@ Result<int> run_command(const Arguments& arguments) {
     fmt::print("{}", list);
     return kExitSuccess;
   }
-  const auto boot = [&] { return run_boot(flags.boot, config); };
+  VMM_TRY(const std::optional<control::Listener> listener,
+          make_listener(config.name, !flags.name.empty()));
+  const int listen_fd = listener ? listener->fd() : -1;
+  const auto boot = [&] { return run_boot(flags.boot, config, listen_fd); };
   if (!flags.no_reboot) return boot_until_done(boot);
   VMM_TRY(BootEnd end, boot());
   return end.status;

@@ -12,6 +12,7 @@
 #include <future>
 #include <string_view>
 
+#include "vmm/control/server.h"
 #include "vmm/machine.h"
 
 namespace vmm::cli {
@@ -33,6 +34,14 @@ sigset_t session_signals() {
   for (int signal : kEndingSignals) ::sigaddset(&signals, signal);
   ::sigaddset(&signals, SIGTSTP);
   return signals;
+}
+
+// Confined before it listens to anybody.
+Result<void> start_control(control::Server& control, const sandbox::SandboxConfig& sandbox) {
+  std::promise<Result<void>> confined;
+  control.start(
+      [&] { confined.set_value(sandbox::confine_thread(sandbox, sandbox::ThreadKind::kControl)); });
+  return confined.get_future().get();
 }
 
 bool is_readable(const pollfd& entry) {
@@ -72,7 +81,8 @@ Result<void> Session::start_output(const sandbox::SandboxConfig& sandbox) {
   return confined.get_future().get();
 }
 
-Result<Session::End> Session::run(Machine& machine, const sandbox::SandboxConfig& sandbox) {
+Result<Session::End> Session::run(Machine& machine, control::Server* control,
+                                  control::Target& target, const sandbox::SandboxConfig& sandbox) {
   VMM_TRY(terminal_, RawTerminal::enter(in_fd_));
   // A terminal that another job owns is not ours to read from.
   if (!terminal_ && ::isatty(in_fd_) == 1) input_open_ = false;
@@ -84,7 +94,17 @@ Result<Session::End> Session::run(Machine& machine, const sandbox::SandboxConfig
   sandbox::set_last_words(&RawTerminal::restore_now);
   VMM_CHECK(sandbox::close_doors(sandbox));
   VMM_CHECK(start_output(sandbox));
+  if (control != nullptr) {
+    VMM_CHECK(start_control(*control, sandbox));
+  }
   VMM_CHECK(machine.start());
+  if (control != nullptr) control->open(target);
+  Result<End> end = wait_for_end(machine);
+  if (control != nullptr) control->stop();
+  return end;
+}
+
+Result<Session::End> Session::wait_for_end(Machine& machine) {
   End end;
   while (!end.by_user && end.signal == 0) {
     bool want_input = input_open_ && pending_.empty();
@@ -98,7 +118,10 @@ Result<Session::End> Session::run(Machine& machine, const sandbox::SandboxConfig
       if (errno == EINTR) continue;
       return fail_errno(errno, "poll");
     }
-    if (is_readable(fds[0])) break;
+    if (is_readable(fds[0])) {
+      end.by_user = machine.ended_from_outside();
+      break;
+    }
     if (is_readable(fds[1])) handle_signal(end);
     if (is_readable(fds[2])) pass_input(machine);
     if (is_readable(fds[3])) read_input(machine, end);

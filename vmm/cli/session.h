@@ -15,7 +15,11 @@
 
 namespace vmm {
 class Machine;
-}
+namespace control {
+class Server;
+class Target;
+}  // namespace control
+}  // namespace vmm
 
 namespace vmm::cli {
 
@@ -29,12 +33,14 @@ class Session {
   OutputWriter& output() { return *output_; }
 
   struct End {
-    bool by_user = false;  // the escape key
+    bool by_user = false;  // the escape key, or `vmm stop --force`
     int signal = 0;        // that ended the run; 0: none
   };
   // Closes the sandbox and starts the machine; comes back when it ended by itself, or shall be
   // ended. The terminal is raw meanwhile, and after it until the Session goes away.
-  Result<End> run(Machine& machine, const sandbox::SandboxConfig& sandbox);
+  // `control` may be null; it answers for `target` from the machine's start to the end of run().
+  Result<End> run(Machine& machine, control::Server* control, control::Target& target,
+                  const sandbox::SandboxConfig& sandbox);
 
   // After the machine has stopped: waits until the reader has everything, or a signal says that it
   // never will. Not after an end that the user or a signal asked for: then only for a moment.
@@ -44,6 +50,7 @@ class Session {
   Session(int in_fd, UniqueFd signal_fd, UniqueFd input_room_fd,
           std::unique_ptr<OutputWriter> output);
   Result<void> start_output(const sandbox::SandboxConfig& sandbox);
+  Result<End> wait_for_end(Machine& machine);
   void read_input(Machine& machine, End& end);
   void pass_input(Machine& machine);
   void handle_signal(End& end);

@@ -31,6 +31,8 @@ std::span<const sock_filter> filter_of(ThreadKind kind) {
       return kIoPoolFilter;
     case ThreadKind::kConsole:
       return kConsoleFilter;
+    case ThreadKind::kControl:
+      return kControlFilter;
     case ThreadKind::kBootFinder:
       return kBootFinderFilter;
     case ThreadKind::kSupervisor:
@@ -52,6 +54,8 @@ const char* thread_kind_name(ThreadKind kind) {
       return "an I/O thread";
     case ThreadKind::kConsole:
       return "the console's thread";
+    case ThreadKind::kControl:
+      return "the control thread";
     case ThreadKind::kBootFinder:
       return "the search for a kernel";
     case ThreadKind::kSupervisor:

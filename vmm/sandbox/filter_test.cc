@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -76,11 +77,16 @@ constexpr unsigned long kThreadFlags = 0x3d0f00;  // as glibc makes threads
 const Attempt kRunGuest{"ioctl", [] { ::ioctl(0, KVM_RUN, 0); }};
 const Attempt kMakeThread{"clone", [] { ::syscall(SYS_clone, kThreadFlags, 0, 0, 0, 0); }};
 const Attempt kSeek{"lseek", [] { ::lseek(0, 0, SEEK_DATA); }};
+const Attempt kAccept{"accept4", [] { ::accept4(0, nullptr, nullptr, 0); }};
+const Attempt kSendTo{"sendto", [] {
+                        sockaddr_un address{};
+                        ::sendto(0, "x", 1, 0, reinterpret_cast<sockaddr*>(&address), 8);
+                      }};
 const Attempt kEnterRing{"io_uring_enter", [] { ::syscall(SYS_io_uring_enter, 0, 0, 0, 0, 0, 0); }};
 
-const ThreadKind kKinds[] = {ThreadKind::kMain,      ThreadKind::kVcpu,    ThreadKind::kIoRing,
-                             ThreadKind::kIoPool,    ThreadKind::kConsole, ThreadKind::kSupervisor,
-                             ThreadKind::kBootFinder};
+const ThreadKind kKinds[] = {ThreadKind::kMain,       ThreadKind::kVcpu,    ThreadKind::kIoRing,
+                             ThreadKind::kIoPool,     ThreadKind::kConsole, ThreadKind::kSupervisor,
+                             ThreadKind::kBootFinder, ThreadKind::kControl};
 
 bool io_uring_allowed() {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
@@ -121,6 +127,8 @@ TEST_CASE("Each kind of thread may do its own work and not the others'", "[sandb
     if (kind != ThreadKind::kVcpu) check_stopped(kind, kRunGuest);
     if (kind != ThreadKind::kIoPool) check_stopped(kind, kMakeThread);
     if (kind != ThreadKind::kIoRing) check_stopped(kind, kEnterRing);
+    if (kind != ThreadKind::kControl) check_stopped(kind, kAccept);
+    check_stopped(kind, kSendTo);
     const bool reads_images = kind == ThreadKind::kIoRing || kind == ThreadKind::kIoPool ||
                               kind == ThreadKind::kBootFinder;
     if (!reads_images) check_stopped(kind, kSeek);

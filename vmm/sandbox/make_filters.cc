@@ -89,6 +89,7 @@ int main() {
   print_filter("kIoRingFilter", ThreadKind::kIoRing);
   print_filter("kIoPoolFilter", ThreadKind::kIoPool);
   print_filter("kConsoleFilter", ThreadKind::kConsole);
+  print_filter("kControlFilter", ThreadKind::kControl);
   print_filter("kSupervisorFilter", ThreadKind::kSupervisor);
   print_filter("kBootFinderFilter", ThreadKind::kBootFinder);
   print_names();

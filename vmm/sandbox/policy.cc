@@ -157,6 +157,16 @@ Rules io_pool_thread() {
                          };
 }
 
+// Sockets that others have connected, on one that was made before. Nothing goes to an address.
+Rules control_thread() {
+  return {
+      {"poll"},
+      {"accept4"},
+      {"recvfrom"},
+      {"sendto", {{4, SCMP_CMP_EQ, 0, 0}}},
+  };
+}
+
 // Outside the jail: waits for the one inside, hands on signals, and leaves with its status. kill()
 // cannot be narrowed to that one process; what it may signal is limited by its user id.
 Rules supervisor() {
@@ -182,6 +192,8 @@ std::vector<Rule> policy_of(ThreadKind kind) {
       return run_time_library() + io_pool_thread();
     case ThreadKind::kConsole:
       return run_time_library() + Rules{{"poll"}};
+    case ThreadKind::kControl:
+      return run_time_library() + control_thread();
     case ThreadKind::kBootFinder:
       return run_time_library() + boot_finder();
     case ThreadKind::kSupervisor:

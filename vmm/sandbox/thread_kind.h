@@ -10,6 +10,7 @@ enum class ThreadKind {
   kIoRing,      // a disk's event loop on io_uring
   kIoPool,      // the same on a thread pool, and its workers
   kConsole,     // carries the guest's output to the terminal
+  kControl,     // answers those who steer the machine, on a socket
   kSupervisor,  // waits outside a jail for the one inside
   kBootFinder,  // the process that looks for a kernel on a disk: reads open files, writes results
 };

@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""steering.py VMM [GUEST-BLK]: running machines are listed, looked at, paused, resumed and stopped over their control sockets.
+
+The guests are a few bytes of 32-bit code, made here, which any /dev/kvm runs; GUEST-BLK is guest-tests/bare/blk.cc,
+built. Output: TAP.
+"""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(HERE, ".."))
+sys.path.insert(0, HERE)
+
+# pylint: disable=wrong-import-position
+from tap import Tap
+from terminal import LOOP, POWER_OFF, RESET, pvh_kernel, same, say
+
+LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
+
+# Says '>', then reads the power button's status (PM1 event) until it is pressed, and powers off.
+OBEDIENT = (say(b">") +
+            bytes.fromhex("66ba0006"             # mov dx, 0x600
+                          "66ed 6625 0001 74f8")  # wait: in ax, dx; and ax, 0x100; jz wait
+            + POWER_OFF + LOOP)
+
+# Says '>' and reads the scratch register of the serial port for ever: every round is an exit.
+BUSY = say(b">") + bytes.fromhex("66baff03 ec ebfd")
+
+# Says '>' and then '.' for ever.
+TALKING = say(b">") + bytes.fromhex("66baf803 b02e ee ebfd")
+
+# Says '>', takes a byte from the serial port and resets.
+RESETTING = (bytes.fromhex("66bafc03 b003 ee") + say(b">") +
+             bytes.fromhex("66bafd03 ec a801 74f7"  # wait: mov dx, 0x3fd; in al, dx; test al, 1; jz wait
+                           "66baf803 ec")           # mov dx, 0x3f8; in al, dx
+             + RESET + LOOP)
+
+
+def comes_true(condition, what):
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {LIMIT} s: {what}"
+        time.sleep(0.01)
+
+
+class Machine:
+    """A running vmm, named NAME, once its guest has said something."""
+
+    def __init__(self, cases, name, code, *flags):
+        path = os.path.join(cases.directory, f"kernel-{name}")
+        with open(path, "wb") as file:
+            file.write(pvh_kernel(code))
+        self.process = subprocess.Popen([cases.vmm, "run", "--name", name, "-k", path, "-m", "16", *flags],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env=cases.environment)
+        got = self.process.stdout.read(1)
+        assert got == b">", f"the guest said {got!r}; {self.process.stderr.read() if not got else ''}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def wait(self):
+        return self.process.wait(timeout=LIMIT)
+
+
+class Cases:
+    def __init__(self, vmm, directory):
+        self.vmm = vmm
+        self.directory = directory
+        self.runtime = os.path.join(directory, "runtime")
+        os.mkdir(self.runtime, 0o700)
+        self.environment = {**os.environ, "XDG_RUNTIME_DIR": self.runtime}
+        self.tap = Tap()
+
+    def run(self, *arguments):
+        return subprocess.run([self.vmm, *arguments], capture_output=True, text=True, timeout=LIMIT, check=False,
+                              env=self.environment)
+
+    def good(self, *arguments):
+        done = self.run(*arguments)
+        same((done.returncode, done.stderr), (0, ""), " ".join(arguments))
+        return done.stdout
+
+    def refused(self, words, *arguments):
+        done = self.run(*arguments)
+        same(done.returncode, 1, f"status of {' '.join(arguments)}")
+        same(done.stderr.count("\n"), 1, f"lines on stderr ({done.stderr})")
+        for word in words:
+            assert word in done.stderr, f"no '{word}' in: {done.stderr}"
+
+    def stat(self, name):
+        return json.loads(self.good("stat", name, "--output", "json"))
+
+    def exits(self, name):
+        return self.stat(name)["vcpus"][0]["exits"]["port"]
+
+    def listed(self):
+        """Of the machines this test started: others of this user may run."""
+        names = {each["name"]: each for each in json.loads(self.good("list", "--output", "json"))}
+        return {name: names[name] for name in names if name.startswith("t-")}
+
+    def socket_of(self, name):
+        return os.path.join(self.runtime, "vmm", f"{name}.sock")
+
+    def list_and_stop(self):
+        with self.tap.step("a machine is listed under its name, its process and its state"):
+            same(self.listed(), {}, "machines")
+            with Machine(self, "t-obedient", OBEDIENT) as machine:
+                same(self.listed(), {"t-obedient": {"name": "t-obedient", "pid": machine.process.pid, "state": "running"}},
+                     "machines")
+                text = self.good("list")
+                assert "NAME" in text and str(machine.process.pid) in text, text
+        with self.tap.step("stop presses the power button and waits until the guest has powered off"):
+            with Machine(self, "t-obedient", OBEDIENT) as machine:
+                self.good("stop", "t-obedient")
+                same(machine.wait(), 0, "status")
+        with self.tap.step("the socket is gone then"):
+            comes_true(lambda: not os.path.exists(self.socket_of("t-obedient")), "no socket")
+            same(self.listed(), {}, "machines")
+            self.refused(["t-obedient", "vmm list"], "stop", "t-obedient")
+        with self.tap.step("a guest that ignores the button is named, and ended by --force"):
+            with Machine(self, "t-busy", BUSY) as machine:
+                self.refused(["t-busy", "--force"], "stop", "t-busy", "--timeout", "0.3")
+                same(machine.process.poll(), None, "status")
+                self.good("stop", "t-busy", "--force")
+                same(machine.wait(), 5, "status")
+
+    def pause(self):
+        with self.tap.step("stat counts exits, and a paused guest makes none until it is resumed"):
+            with Machine(self, "t-busy", BUSY, "-c", "2") as machine:
+                first = self.exits("t-busy")
+                comes_true(lambda: self.exits("t-busy") > first + 100, "more exits")
+                self.good("pause", "t-busy")
+                same(self.listed()["t-busy"]["state"], "paused", "state")
+                before = self.stat("t-busy")
+                same([vcpu["state"] for vcpu in before["vcpus"]], ["paused"] * 2, "vCPUs")
+                time.sleep(0.2)
+                same(self.exits("t-busy"), before["vcpus"][0]["exits"]["port"], "exits")
+                self.refused(["t-busy", "paused"], "stop", "t-busy")
+                self.good("resume", "t-busy")
+                comes_true(lambda: self.exits("t-busy") > before["vcpus"][0]["exits"]["port"] + 100, "more exits")
+                same(self.stat("t-busy")["state"], "running", "state")
+                self.good("pause", "t-busy")
+                self.good("stop", "t-busy", "--force")
+                same(machine.wait(), 5, "status")
+        with self.tap.step("a machine whose output nobody reads is still steered"):
+            with Machine(self, "t-talking", TALKING) as machine:
+                time.sleep(0.5)  # the pipe fills
+                self.stat("t-talking")
+                self.good("stop", "t-talking", "--force")
+                same(machine.wait(), 5, "status")
+
+    def disks(self, guest):
+        image = os.path.join(self.directory, "disk.qcow2")
+        subprocess.run([self.vmm, "disk", "create", "-q", "-f", "qcow2", image, "64M"], check=True, timeout=LIMIT)
+        with self.tap.step("stat shows each disk's requests and its caches, for people too"):
+            with Machine(self, "t-disk", BUSY, "-d", image):
+                disk, = self.stat("t-disk")["disks"]
+                same((disk["name"], disk["file"], disk["format"], disk["size"]), ("vda", image, "qcow2", 64 << 20), "disk")
+                same((disk["reads"], disk["writes"], disk["failures"]), (0, 0, 0), "requests")
+                same([cache["name"] for cache in disk["caches"]], ["l2", "refcount"], "caches")
+                same(sorted(disk["caches"][0]), ["evictions", "hits", "misses", "name", "size", "write_backs"], "counters")
+                text = self.good("stat", "t-disk")
+                for part in ("t-disk: running", "16.0 MiB of memory", "vCPU 0: running", image, "l2 cache of", "evictions"):
+                    assert part in text, f"no '{part}' in: {text}"
+        if guest is None:
+            return
+        with self.tap.step("the counters move while the guest uses its disk"):
+            command = [self.vmm, "run", "--name", "t-blk", "-k", guest, "-d", f"{image},format=qcow2", "-m", "64"]
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  env=self.environment) as process:
+                seen = {}
+                while process.poll() is None:
+                    done = self.run("stat", "t-blk", "--output", "json")
+                    if done.returncode == 0:
+                        disk = json.loads(done.stdout)["disks"][0]
+                        seen = {"writes": disk["writes"], "bytes": disk["written_bytes"],
+                                "hits": disk["caches"][0]["hits"] + disk["caches"][0]["misses"]}
+                        if all(seen.values()):
+                            break
+                process.kill()
+                assert seen and all(seen.values()), f"no counts: {seen}, {process.stderr.read()}"
+
+    def names(self):
+        with self.tap.step("a name that runs is refused, and one that was left behind is not"):
+            with Machine(self, "t-obedient", OBEDIENT) as machine:
+                self.refused(["--name", "t-obedient", "runs already"], "run", "--name", "t-obedient", "-k", "/dev/null")
+                # As after a power failure: nobody is left to remove the socket.
+                left = socket.socket(socket.AF_UNIX)
+                left.bind(self.socket_of("t-left"))
+                left.close()
+                same(list(self.listed()), ["t-obedient"], "machines")
+                assert not os.path.exists(self.socket_of("t-left")), "the socket is still there"
+                machine.process.kill()
+                machine.wait()
+            with Machine(self, "t-obedient", OBEDIENT):
+                self.good("stop", "t-obedient")
+        with self.tap.step("bad names are refused"):
+            for name in ("a/b", "..", "", "a b", "x" * 65):
+                if name:
+                    self.refused(["--name", "letters"], "run", "--name", name, "-k", "/dev/null")
+                self.refused(["letters"], "stat", name)
+        with self.tap.step("without --name it is guest-PID, and without a directory there is no socket and no complaint"):
+            path = os.path.join(self.directory, "kernel")
+            with open(path, "wb") as file:
+                file.write(pvh_kernel(say(b">") + POWER_OFF + LOOP))
+            os.chmod(os.path.join(self.runtime, "vmm"), 0o755)
+            done = self.run("run", "-k", path, "-m", "16")
+            same((done.returncode, done.stdout, done.stderr), (0, ">", ""), "run")
+            self.refused(["--name", "chmod 700"], "run", "--name", "t-x", "-k", path)
+            os.chmod(os.path.join(self.runtime, "vmm"), 0o700)
+        with self.tap.step("the socket and its directory are this user's alone"):
+            with Machine(self, "t-busy", BUSY):
+                same(stat.S_IMODE(os.stat(os.path.join(self.runtime, "vmm")).st_mode), 0o700, "directory")
+                same(stat.S_IMODE(os.stat(self.socket_of("t-busy")).st_mode), 0o600, "socket")
+
+    def reboots(self):
+        with self.tap.step("a machine that boots again keeps its name and its socket"):
+            with Machine(self, "t-reset", RESETTING) as machine:
+                for _ in range(3):
+                    machine.process.stdin.write(b"r")
+                    machine.process.stdin.flush()
+                    same(machine.process.stdout.read(1), b">", "the guest")
+                    same(self.listed()["t-reset"], {"name": "t-reset", "pid": machine.process.pid, "state": "running"},
+                         "machine")
+                self.good("stop", "t-reset", "--force")
+                same(machine.wait(), 5, "status")
+
+    def bad_clients(self):
+        with self.tap.step("clients that send garbage, hang or flood harm nobody"):
+            with Machine(self, "t-busy", BUSY) as machine:
+                clients = []
+                for number in range(40):
+                    client = socket.socket(socket.AF_UNIX)
+                    client.settimeout(LIMIT)
+                    client.connect(self.socket_of("t-busy"))
+                    client.recv(1)
+                    clients.append(client)
+                    try:
+                        client.sendall([b"\0\xff\n" * 1000, b"{" * 100000, b"", b'{"command":"stat"}\n' * 200][number % 4])
+                    except OSError:
+                        pass  # it was hung up on
+                first = self.exits("t-busy")
+                comes_true(lambda: self.exits("t-busy") > first, "more exits")
+                self.good("stop", "t-busy", "--force")
+                same(machine.wait(), 5, "status")
+                for client in clients:
+                    client.close()
+
+    def sandboxes(self):
+        with self.tap.step("a machine is steered from outside its jail"):
+            if os.geteuid() != 0:
+                self.tap.remark("not root: no jail")
+                return
+            with Machine(self, "t-jail", OBEDIENT, "--jail", "--uid", "65534", "--gid", "65534") as machine:
+                same(self.stat("t-jail")["pid"], machine.process.pid, "pid")
+                self.good("pause", "t-jail")
+                self.good("resume", "t-jail")
+                self.good("stop", "t-jail")
+                same(machine.wait(), 0, "status")
+            comes_true(lambda: not os.path.exists(self.socket_of("t-jail")), "no socket")
+        with self.tap.step("a signal to the process of the list ends the machine"):
+            with Machine(self, "t-busy", BUSY) as machine:
+                os.kill(self.listed()["t-busy"]["pid"], signal.SIGTERM)
+                same(machine.wait(), 128 + signal.SIGTERM, "status")
+
+
+def main():
+    vmm = os.path.abspath(sys.argv[1])
+    guest = sys.argv[2] if len(sys.argv) > 2 else None
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        print("1..0 # SKIP /dev/kvm is not there or may not be used")
+        return 0
+    with tempfile.TemporaryDirectory() as directory:
+        cases = Cases(vmm, directory)
+        cases.list_and_stop()
+        cases.pause()
+        cases.disks(guest)
+        cases.names()
+        cases.reboots()
+        cases.bad_clients()
+        cases.sandboxes()
+    return cases.tap.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/control/protocol.h"
+
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+namespace vmm::control {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string to_line(const Json& json) {
+  // File names need not be UTF-8.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json error(std::string message) {
+  return {{"ok", false}, {"error", std::move(message)}};
+}
+
+const char* state_of(const Target& target) {
+  return target.paused() ? "paused" : "running";
+}
+
+bool flag(const Json& request, const char* name) {
+  const auto found = request.find(name);
+  return found != request.end() && found->is_boolean() && found->get<bool>();
+}
+
+Json stop(const Json& request, Target& target) {
+  if (flag(request, "force")) {
+    target.end();
+    return {{"ok", true}};
+  }
+  if (target.paused()) return error("it is paused, and cannot see its power button");
+  target.press_power_button();
+  return {{"ok", true}};
+}
+
+Json carry_out(const Json& request, Target& target) {
+  if (!request.is_object()) return error("a request is one JSON object on one line");
+  const auto found = request.find("command");
+  if (found == request.end() || !found->is_string()) {
+    return error("the request has no string 'command'");
+  }
+  const std::string& command = found->get_ref<const std::string&>();
+  if (command == "stop") return stop(request, target);
+  if (command == "pause") {
+    if (target.pause()) return {{"ok", true}};
+    return error("a vCPU is held up by a device and pauses when it is free");
+  }
+  if (command == "resume") {
+    target.resume();
+    return {{"ok", true}};
+  }
+  if (command == "stat")
+    return {{"ok", true}, {"state", state_of(target)}, {"stat", target.stat()}};
+  return error(
+      fmt::format("there is no command '{}'; known are stop, pause, resume, stat", command));
+}
+
+}  // namespace
+
+std::string greeting(std::string_view version, std::string_view name, const Target& target) {
+  return to_line({{"vmm", version},
+                  {"protocol", kProtocolVersion},
+                  {"name", name},
+                  {"state", state_of(target)}});
+}
+
+std::string answer(std::string_view request, Target& target) {
+  const Json parsed = Json::parse(request.begin(), request.end(), nullptr,
+                                  /*allow_exceptions=*/false);
+  return to_line(carry_out(parsed, target));
+}
+
+}  // namespace vmm::control

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/control/server.h"
+
+#include <sys/socket.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "vmm/control/client.h"
+#include "vmm/control/listener.h"
+#include "vmm/control/testing/directory.h"
+#include "vmm/control/testing/fake_target.h"
+
+namespace vmm::control {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::Directory;
+using testing::FakeTarget;
+
+const std::string kStat = R"({"command":"stat"})";
+
+struct Bench {
+  Bench() {
+    server->start([] {});
+    server->open(target);
+  }
+  Result<Client> connect() { return Client::connect_to(directory.path(), "web"); }
+
+  Directory directory;
+  Listener listener = *Listener::create(directory.path(), "web");
+  FakeTarget target;
+  std::unique_ptr<Server> server = *Server::create(listener.fd(), "1.2", "web");
+};
+
+bool is_good(const Result<std::string>& answer) {
+  return answer && nlohmann::json::parse(*answer)["ok"] == true;
+}
+
+TEST_CASE("Server: greets, and answers one request after the other", "[control]") {
+  Bench bench;
+  Client client = *bench.connect();
+  CHECK(client.pid() == ::getpid());
+  CHECK(nlohmann::json::parse(client.greeting())["name"] == "web");
+  for (int i = 0; i < 100; ++i) CHECK(is_good(client.ask(kStat)));
+  CHECK(is_good(client.ask(R"({"command":"stop"})")));
+  CHECK(bench.target.nr_presses == 1);
+  CHECK_FALSE(is_good(client.ask("garbage")));
+  CHECK(is_good(client.ask(kStat)));
+}
+
+TEST_CASE("Server: requests that come together are all answered, in order", "[control]") {
+  Bench bench;
+  Client client = *bench.connect();
+  std::string all;
+  for (int i = 0; i < 100; ++i) all += kStat + "\n";
+  REQUIRE(all.size() < kMaxRequest);
+  CHECK(is_good(client.ask(all + "nonsense")));
+  for (int i = 1; i < 100; ++i) CHECK(is_good(client.ask("")));  // one more line, one more answer
+  CHECK_FALSE(is_good(client.ask("")));
+}
+
+TEST_CASE("Server: nobody is served before the machine runs, and everybody then", "[control]") {
+  Directory directory;
+  Listener listener = *Listener::create(directory.path(), "web");
+  FakeTarget target;
+  std::unique_ptr<Server> server = *Server::create(listener.fd(), "1.2", "web");
+  server->start([] {});
+  Result<Client> early = Client::connect_to(directory.path(), "web");
+  REQUIRE_FALSE(early);
+  CHECK(early.error().kind() == ErrorKind::kBusy);
+  server->open(target);
+  CHECK(Client::connect_to(directory.path(), "web"));
+}
+
+TEST_CASE("Server: its end hangs up, and the socket serves the next boot", "[control]") {
+  Bench bench;
+  Client client = *bench.connect();
+  CHECK_FALSE(client.wait_for_end(milliseconds(10)));
+  bench.server->stop();
+  CHECK(client.wait_for_end(milliseconds(5000)));
+  Result<std::string> late = client.ask(kStat);
+  REQUIRE_FALSE(late);
+  CHECK(late.error().kind() == ErrorKind::kNotFound);
+
+  bench.server = *Server::create(bench.listener.fd(), "1.2", "web");
+  bench.server->start([] {});
+  bench.server->open(bench.target);
+  CHECK(is_good(bench.connect()->ask(kStat)));
+}
+
+TEST_CASE("Server: a request without end costs the client its connection", "[control][hostile]") {
+  Bench bench;
+  Client client = *bench.connect();
+  CHECK_FALSE(client.ask(std::string(1 << 20, 'x')));
+  CHECK(is_good(bench.connect()->ask(kStat)));
+}
+
+TEST_CASE("Server: many who say nothing keep nobody out", "[control][hostile]") {
+  Bench bench;
+  std::vector<Client> silent;
+  for (std::size_t i = 0; i < 3 * Server::kMaxClients; ++i) {
+    silent.push_back(*bench.connect());
+    CHECK(is_good(silent.front().ask(kStat)));  // who talks stays
+  }
+  CHECK(is_good(silent.back().ask(kStat)));
+  CHECK(silent[1].wait_for_end(milliseconds(5000)));
+}
+
+}  // namespace
+}  // namespace vmm::control

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Target that remembers what was asked of it.
+#pragma once
+
+#include <atomic>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "vmm/control/protocol.h"
+
+namespace vmm::control::testing {
+
+struct FakeTarget final : Target {
+  bool paused() const override { return is_paused; }
+  void press_power_button() override { ++nr_presses; }
+  void end() override { ++nr_ends; }
+  bool pause() override {
+    is_paused = can_pause;
+    return can_pause;
+  }
+  void resume() override { is_paused = false; }
+  nlohmann::ordered_json stat() override { return {{"answer", 42}, {"file", file}}; }
+
+  std::atomic<bool> is_paused = false;
+  bool can_pause = true;
+  std::atomic<int> nr_presses = 0;
+  std::atomic<int> nr_ends = 0;
+  std::string file = "disk.img";
+};
+
+}  // namespace vmm::control::testing

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/control_target.h"
+
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "vmm/machine.h"
+#include "vmm/machine_stat.h"
+
+namespace vmm {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const VcpuStat& vcpu) {
+  return {{"id", vcpu.id},
+          {"state", vcpu.paused ? "paused" : "running"},
+          {"cpu_time_ns", vcpu.counted.cpu_time_ns},
+          {"exits",
+           {{"port", vcpu.counted.port_exits},
+            {"mmio", vcpu.counted.mmio_exits},
+            {"other", vcpu.counted.other_exits}}}};
+}
+
+Json to_json(const disk::CacheStatistics& cache) {
+  return {{"name", cache.name},           {"size", cache.size_bytes},
+          {"hits", cache.hits},           {"misses", cache.misses},
+          {"evictions", cache.evictions}, {"write_backs", cache.write_backs}};
+}
+
+Json to_json(const DiskStat& disk, std::size_t index) {
+  Json json = {{"name", fmt::format("vd{}", static_cast<char>('a' + index))},
+               {"file", disk.file},
+               {"format", disk.format},
+               {"size", disk.size},
+               {"read_only", disk.read_only},
+               {"reads", disk.requests.reads},
+               {"read_bytes", disk.requests.read_bytes},
+               {"writes", disk.requests.writes},
+               {"written_bytes", disk.requests.written_bytes},
+               {"flushes", disk.requests.flushes},
+               {"discards", disk.requests.discards},
+               {"failures", disk.requests.failures},
+               {"caches", nullptr}};
+  if (disk.caches) {
+    json["caches"] = Json::array();
+    for (const disk::CacheStatistics& cache : *disk.caches)
+      json["caches"].push_back(to_json(cache));
+  }
+  return json;
+}
+
+}  // namespace
+
+bool ControlTarget::paused() const {
+  return machine_.paused();
+}
+
+void ControlTarget::press_power_button() {
+  machine_.press_power_button();
+}
+
+void ControlTarget::end() {
+  machine_.end();
+}
+
+bool ControlTarget::pause() {
+  return machine_.pause();
+}
+
+void ControlTarget::resume() {
+  machine_.resume();
+}
+
+Json ControlTarget::stat() {
+  using std::chrono::milliseconds;
+  const MachineStat stat = machine_.stat();
+  const auto uptime = std::chrono::steady_clock::now() - started_;
+  Json json = {{"uptime_ms", std::chrono::duration_cast<milliseconds>(uptime).count()},
+               {"memory", stat.memory_bytes},
+               {"vcpus", Json::array()},
+               {"disks", Json::array()}};
+  for (const VcpuStat& vcpu : stat.vcpus) json["vcpus"].push_back(to_json(vcpu));
+  for (std::size_t i = 0; i < stat.disks.size(); ++i) {
+    json["disks"].push_back(to_json(stat.disks[i], i));
+  }
+  return json;
+}
+
+}  // namespace vmm

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// ControlTarget: a Machine as the control protocol sees it. What `stat` gives is described in
+// docs/control.md.
+#pragma once
+
+#include <chrono>
+
+#include "vmm/control/protocol.h"
+
+namespace vmm {
+
+class Machine;
+
+class ControlTarget final : public control::Target {
+ public:
+  explicit ControlTarget(Machine& machine) : machine_(machine) {}
+
+  bool paused() const override;
+  void press_power_button() override;
+  void end() override;
+  bool pause() override;
+  void resume() override;
+  nlohmann::ordered_json stat() override;
+
+ private:
+  Machine& machine_;
+  const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace vmm

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a running machine tells of itself, as plain values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/virtio/blk.h"
+#include "disk/statistics.h"
+#include "vmm/kvm/vcpu.h"
+
+namespace vmm {
+
+struct VcpuStat {
+  std::uint32_t id = 0;
+  bool paused = false;
+  kvm::VcpuStats counted;
+};
+
+struct DiskStat {
+  std::string file;
+  std::string format;
+  std::uint64_t size = 0;  // bytes
+  bool read_only = false;
+  virtio::BlkStats requests;
+  // Nothing where the disk's thread did not answer in time.
+  std::optional<std::vector<disk::CacheStatistics>> caches;
+};
+
+struct MachineStat {
+  std::uint64_t memory_bytes = 0;
+  std::vector<VcpuStat> vcpus;
+  std::vector<DiskStat> disks;
+};
+
+}  // namespace vmm

@@ -86,7 +86,7 @@ Result<bool> apply_value(std::string_view name, std::string_view value,
   return true;
 }
 
-Result<void> apply(std::string_view option, disk::DiskOptions& options) {
+Result<void> apply_option(std::string_view option, disk::DiskOptions& options) {
   const std::size_t equals = option.find('=');
   Result<bool> known = equals == option.npos ? Result<bool>(apply_flag(option, options))
                                              : apply_value(option.substr(0, equals),
@@ -101,8 +101,19 @@ Result<void> apply(std::string_view option, disk::DiskOptions& options) {
       fmt::format(
           "--disk {}: there is no option '{}'; known are ro, rw, snapshot, direct, nofollow, "
           "and with a value format=, cache=, discard=, detect-zeroes=, backing=, "
-          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=",
+          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=; ',,' stands for a "
+          "comma in a name",
           options.path, option));
+}
+
+// Takes what stands before the first single comma; two commas are one that belongs to the text.
+std::string take_part(std::string_view& rest) {
+  std::string part;
+  while (!rest.empty() && (rest[0] != ',' || rest.starts_with(",,"))) {
+    part += rest[0];
+    rest.remove_prefix(rest[0] == ',' ? 2 : 1);
+  }
+  return part;
 }
 
 }  // namespace
@@ -110,15 +121,14 @@ Result<void> apply(std::string_view option, disk::DiskOptions& options) {
 Result<disk::DiskOptions> parse_disk_option(std::string_view text) {
   disk::DiskOptions options;
   options.backing = disk::BackingPolicy::kOpenIfTold;
-  std::size_t end = std::min(text.find(','), text.size());
-  options.path = text.substr(0, end);
+  std::string_view rest = text;
+  options.path = take_part(rest);
   if (options.path.empty()) {
     return fail(ErrorKind::kInvalid, fmt::format("--disk '{}': there is no file name", text));
   }
-  while (end < text.size()) {
-    text.remove_prefix(end + 1);
-    end = std::min(text.find(','), text.size());
-    VMM_CHECK(apply(text.substr(0, end), options));
+  while (!rest.empty()) {
+    rest.remove_prefix(1);
+    VMM_CHECK(apply_option(take_part(rest), options));
   }
   return options;
 }

@@ -5,6 +5,7 @@
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/escape.h"
 #include "vmm/cli/size.h"
+#include "vmm/cli/stat.h"
 #include "vmm/core/testing/catch.h"
 
 using namespace vmm;
@@ -46,6 +47,42 @@ TEST_CASE("parse_size: what is no size is refused, with the flag's name", "[cli]
   for (const char* text : {"99999999999999999999", "18446744073709551615", "9999999999G"}) {
     CHECK(contains(parse_size(text, 1, "--mem").error().message(), "too large"));
   }
+}
+
+TEST_CASE("describe_stat: shows what the answer has, and survives what it lacks", "[cli]") {
+  const std::string text = describe_stat("web", 12, R"({"ok":true,"state":"paused","stat":{
+      "uptime_ms":1500,"memory":16777216,
+      "vcpus":[{"id":0,"state":"paused","cpu_time_ns":2000000000,
+                "exits":{"port":7,"mmio":8,"other":9}}],
+      "disks":[{"name":"vda","file":"a\u001b[2J.img","format":"qcow2","size":1048576,
+                "read_only":true,"reads":3,"read_bytes":1536,"writes":0,
+                "caches":[{"name":"l2","size":65536,"hits":5,"misses":1,"evictions":2,
+                           "write_backs":4}]}]}})");
+  CHECK(text ==
+        "web: paused, process 12, up 1.5 s, 16.0 MiB of memory\n"
+        "vCPU 0: paused, 2.00 s of processor time; exits: 7 port, 8 MMIO, 9 other\n"
+        "vda: a?[2J.img (qcow2, 1.0 MiB, read-only)\n"
+        "  3 reads (1.5 KiB), 0 writes (0 B), 0 flushes, 0 discards, 0 failures\n"
+        "  l2 cache of 64.0 KiB: 5 hits, 1 misses, 2 evictions, 4 write-backs\n");
+  for (const char* answer : {"", "[]", "{}", R"({"stat":7})", R"({"stat":{"vcpus":3,"disks":"x"}})",
+                             R"({"stat":{"vcpus":[1,null],"disks":[[],{"caches":true}]}})"}) {
+    CHECK(describe_stat("web", 12, answer).starts_with("web: "));
+  }
+}
+
+TEST_CASE("parse_disk_option: two commas are a comma of the file's name", "[cli]") {
+  CHECK(parse_disk_option("a,,b.img")->path == "a,b.img");
+  CHECK(parse_disk_option(",,")->path == ",");
+  CHECK(parse_disk_option("a,,,,b")->path == "a,,b");
+  disk::DiskOptions options = *parse_disk_option("a,,,ro,serial=1,,2,direct");
+  CHECK(options.path == "a,");
+  CHECK(options.read_only);
+  CHECK(options.serial == "1,2");
+  CHECK(options.direct);
+  CHECK(contains(parse_disk_option("a,,ro,b").error().message(),
+                 "--disk a,ro: there is no option 'b'"));
+  CHECK(contains(parse_disk_option("a,").error().message(), "there is no option ''"));
+  CHECK(contains(parse_disk_option(",ro").error().message(), "there is no file name"));
 }
 
 TEST_CASE("parse_disk_option: a file and its options", "[cli]") {

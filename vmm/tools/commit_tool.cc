@@ -3,7 +3,7 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
+#include <vector>
 
 #include "disk/open_disk.h"
 #include "disk/qcow/qcow_disk.h"
@@ -16,22 +16,53 @@ namespace vmm::tools {
 
 namespace {
 
-Result<std::unique_ptr<OpenedImage>> open_base(Session& session, const CommitConfig& config,
-                                               const ImageInfo& info) {
-  if (info.backing_file.empty()) {
-    return fail(ErrorKind::kInvalid, "Image does not have a backing file");
+constexpr std::size_t kMaxLayers = 64;  // as in a chain that is opened
+
+// Whether `name`, as the user wrote it, is the backing file that `info` names.
+bool names_backing_of(const ImageInfo& info, const std::string& name) {
+  return name == info.backing_file || name == info.full_backing_file();
+}
+
+struct Chain {
+  std::vector<ImageOptions> layers;  // the image that was named first, then downwards
+  ImageOptions base;
+};
+
+// What lies between the image and the base, both as its headers name them.
+Result<Chain> find_chain(Session& session, const CommitConfig& config) {
+  Chain chain;
+  ImageOptions at = config.image;
+  while (chain.layers.size() < kMaxLayers) {
+    VMM_TRY(const ImageInfo info, session.wait(read_image_info(session.loop(), at)));
+    if (info.backing_file.empty()) {
+      if (chain.layers.empty())
+        return fail(ErrorKind::kInvalid, "Image does not have a backing file");
+      return fail(ErrorKind::kInvalid, fmt::format("Did not find '{}' in the backing chain of '{}'",
+                                                   config.base, config.image.path));
+    }
+    // Without its backing file a layer shows only what it holds itself.
+    at.driver_options["backing"] = "off";
+    chain.layers.push_back(at);
+    ImageOptions below;
+    VMM_TRY(below.path, disk::resolve_name(info.path, info.backing_file));
+    below.format = info.backing_format;
+    below.cache = config.image.cache;
+    if (config.base.empty() || names_backing_of(info, config.base)) {
+      chain.base = std::move(below);
+      return chain;
+    }
+    at = std::move(below);
   }
-  if (!config.base.empty() && config.base != info.backing_file &&
-      config.base != info.full_backing_file()) {
-    return fail(ErrorKind::kUnsupported,
-                fmt::format("-b {}: only the image's own backing file '{}' can take the changes",
-                            config.base, info.backing_file));
-  }
-  ImageOptions options;
-  VMM_TRY(options.path, disk::resolve_name(info.path, info.backing_file));
-  options.format = info.backing_format;
-  options.cache = config.image.cache;
-  return session.open(std::move(options));
+  return fail(ErrorKind::kInvalid,
+              fmt::format("more than {} images follow each other", kMaxLayers));
+}
+
+// What the layers above see as zeros where `base` has bytes and `layer` has ended.
+Result<void> zero_beyond(Session& session, OpenedImage& base, std::uint64_t layer_size) {
+  const std::uint64_t size = base.disk().size();
+  if (layer_size >= size) return {};
+  return session.wait(
+      base.disk().write_zeroes(layer_size, size - layer_size, disk::ZeroMode::kMayUnmap));
 }
 
 Result<void> copy_down(Session& session, OpenedImage& overlay, OpenedImage& base,
@@ -47,23 +78,33 @@ Result<void> copy_down(Session& session, OpenedImage& overlay, OpenedImage& base
   const std::vector<disk::Disk*> sources = {&overlay.disk()};
   VMM_CHECK(session.wait(copy_image(session.loop(), sources, base, copy, progress)));
   progress.finish();
-  return session.close(base);
+  return {};
+}
+
+Result<void> empty(Session& session, OpenedImage& overlay) {
+  auto* qcow1 = overlay.qcow1();
+  return session.wait(qcow1 != nullptr ? qcow1->make_empty() : overlay.qcow2()->make_empty());
 }
 
 Result<int> run(const CommitConfig& config, const Console& console) {
   VMM_TRY(Session session, Session::start());
-  VMM_TRY(const ImageInfo info, session.wait(read_image_info(session.loop(), config.image)));
-  VMM_TRY(const auto base, open_base(session, config, info));
-  // Without its backing file the overlay shows only what it holds itself.
-  ImageOptions options = config.image;
-  options.driver_options["backing"] = "off";
-  VMM_TRY(const auto overlay, session.open(std::move(options)));
-  // The overlay gives up its data only once the base has it for good.
+  VMM_TRY(Chain chain, find_chain(session, config));
+  VMM_TRY(const auto base, session.open(chain.base));
+  // From below upwards: until the last one is done, its view of the disk does not change.
+  while (chain.layers.size() > 1) {
+    VMM_TRY(const auto layer, session.open(chain.layers.back()));
+    VMM_CHECK(copy_down(session, *layer, *base, config, console));
+    VMM_CHECK(zero_beyond(session, *base, layer->disk().size()));
+    VMM_CHECK(session.close(*layer));
+    chain.layers.pop_back();
+  }
+  VMM_TRY(const auto overlay, session.open(chain.layers.front()));
   VMM_CHECK(copy_down(session, *overlay, *base, config, console));
-  if (!config.keep) {
-    auto* qcow1 = overlay->qcow1();
-    VMM_CHECK(
-        session.wait(qcow1 != nullptr ? qcow1->make_empty() : overlay->qcow2()->make_empty()));
+  // The overlay gives up its data only once the base has it for good.
+  VMM_CHECK(session.close(*base));
+  // With -b the images between the two are no longer of use, so the overlay has to stay whole.
+  if (!config.keep && config.base.empty()) {
+    VMM_CHECK(empty(session, *overlay));
   }
   VMM_CHECK(session.close(*overlay));
   console.print("Image committed.\n");

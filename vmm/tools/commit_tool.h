@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `vmm disk commit`: what an overlay changed goes into its backing file.
+// `vmm disk commit`: what an overlay changed goes into its backing file, or into one below that.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@ namespace vmm::tools {
 
 struct CommitConfig {
   ImageOptions image;
-  std::string base;   // must be the image's own backing file; empty: that
-  bool keep = false;  // the overlay is not emptied
+  std::string base;   // as the chain's headers name it; empty: the image's own backing file
+  bool keep = false;  // the overlay is not emptied; nor is it where a base is named
   bool progress = false;
 };
 

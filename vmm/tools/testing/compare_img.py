@@ -274,6 +274,23 @@ def test_commit_and_rebase(tools):
     expect("commit of no overlay", tools.ours("commit", "base")[0] == 1)
 
 
+def test_commit_into_a_deeper_layer(tools):
+    """Layers of several sizes: a shorter one in the middle hides what is longer below it."""
+    sizes = {"deep-0": "4M", "deep-1": "3M", "deep-2": "2M", "deep-3": "5M"}
+    for number, (image, size) in enumerate(sizes.items()):
+        backing = ["-b", f"deep-{number - 1}", "-F", "qcow2"] if number else []
+        tools.fixture("create", "-q", "-f", "qcow2", *backing, image, size)
+        tools.write(image, f"write -q -P {number + 1} {number * 300}k 1M", f"write -q -z {number * 500}k 64k",
+                    f"write -q -P {number + 10} {int(size[0]) - 1}M 1M")
+    tools.fixture("convert", "-O", "raw", "deep-3", "wanted")
+    for name in ("gone", "deep-3"):
+        expect(("commit -b", name), tools.ours("commit", "-b", name, "deep-3")[0] == 1)
+    expect("commit -b", tools.must("commit", "-b", "deep-0", "deep-3") == "Image committed.\n")
+    for image in ("deep-0", "deep-3"):
+        same_contents(tools, "commit -b", "wanted", image)
+        intact(tools, "commit -b", image)
+
+
 def test_convert(tools):
     targets = ["-O raw", "-O qcow2", "-c -O qcow2", "-c -O qcow2 -o compression_type=zstd",
                "-W -m 16 -O qcow2", "-m 1 -O qcow2", "-S 0 -O qcow2", "-S 64k -O raw",
@@ -371,7 +388,7 @@ def test_bench(tools):
 
 TESTS = [test_looking, test_links, test_info_opens_nothing_the_image_names, test_compare, test_create,
          test_check_finds_and_repairs, test_snapshots, test_resize, test_convert,
-         test_commit_and_rebase,
+         test_commit_and_rebase, test_commit_into_a_deeper_layer,
          test_qcow1, test_bench]
 
 

@@ -105,9 +105,10 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<void>> write_compressed(std::uint64_t offset, std::span<const std::byte> packed,
                                       IoVec cluster);
 
-  // Gives every cluster its place; `full` writes zeros there, else `reserve` asks the file system
-  // for the space. For images without a backing file that were just made.
-  Task<Result<void>> preallocate(bool reserve, bool full);
+  // Gives every cluster that starts at `from` (bytes) or behind it its place; `full` writes zeros
+  // there, else `reserve` asks the file system for the space. For images without a backing file
+  // that were just made (`from` is 0) or have just grown, from their old size on.
+  Task<Result<void>> preallocate(std::uint64_t from, bool reserve, bool full);
 
   // Changes what the header says and nothing else: the guest may see different data.
   Task<Result<void>> set_backing(std::string name, std::string format);

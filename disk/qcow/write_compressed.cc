@@ -95,9 +95,23 @@ Task<Result<void>> QcowDisk::end_partial_cluster() {
   co_return co_await allocator_.release(cluster, false);
 }
 
-Task<Result<void>> QcowDisk::preallocate(bool reserve, bool full) {
+namespace {
+
+// Space that was used before may hold old data; it has to read as zeros.
+Task<Result<void>> clear(Storage& storage, std::uint64_t start, std::uint64_t length) {
+  const std::uint64_t end = std::min(start + length, storage.size());
+  if (start >= end) co_return Result<void>();
+  VMM_CO_TRY(const bool punched, co_await storage.punch(start, end - start));
+  if (punched) co_return Result<void>();
+  co_return co_await storage.write_zeroes(start, end - start);
+}
+
+}  // namespace
+
+Task<Result<void>> QcowDisk::preallocate(std::uint64_t from, bool reserve, bool full) {
   VMM_CO_CHECK(check_maintenance());
-  for (GuestOffset at(0); at.value < size();) {
+  const std::uint64_t first = (from + geometry_.cluster_mask()) & ~geometry_.cluster_mask();
+  for (GuestOffset at(first); at.value < size();) {
     VMM_CO_TRY(TableCache::Ref slice, co_await get_writable_slice(at));
     const std::uint64_t end =
         std::min(size(), at.value + to_slice_end(at)) + geometry_.cluster_mask();
@@ -115,10 +129,13 @@ Task<Result<void>> QcowDisk::preallocate(bool reserve, bool full) {
         iovec part = as_iovec(zeros.bytes().first(std::min(bytes - done, zeros.size())));
         VMM_CO_CHECK(co_await data().writev(start + done, IoVec(&part, 1)));
       }
-    } else if (reserve) {
-      VMM_CO_CHECK(co_await data().allocate(start, bytes));
-    } else if (data().size() < start + bytes) {
-      VMM_CO_CHECK(co_await data().truncate(start + bytes));
+    } else {
+      VMM_CO_CHECK(co_await clear(data(), start, from == 0 ? 0 : bytes));
+      if (reserve) {
+        VMM_CO_CHECK(co_await data().allocate(start, bytes));
+      } else if (data().size() < start + bytes) {
+        VMM_CO_CHECK(co_await data().truncate(start + bytes));
+      }
     }
     for (std::uint64_t i = 0; i < run.count; ++i) {
       const L2Entry entry{geometry_.start_of(run.first + i).value | kCopied,

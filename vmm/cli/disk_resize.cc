@@ -33,7 +33,7 @@ Result<int> disk_resize_command(const Arguments& arguments) {
   tools::ResizeConfig config;
   bool quiet = false;
   app.add_option("-f", config.image.format, "The image's format: raw, qcow, qcow2");
-  app.add_option("--preallocation", config.preallocation, "off, falloc or full");
+  app.add_option("--preallocation", config.preallocation, "off, metadata (qcow2), falloc or full");
   app.add_flag("--shrink", config.shrink, "The image may become smaller; what is cut off is lost");
   app.add_flag("-q", quiet, "Print errors only");
   app.add_option("IMAGE", config.image.path, "The image")->required();

@@ -175,7 +175,7 @@ Task<Result<void>> preallocate_qcow2(EventLoop& loop, const NewImage& image) {
   options.path = image.path;
   options.format = "qcow2";
   VMM_CO_TRY(const auto opened, co_await OpenedImage::open(loop, std::move(options)));
-  VMM_CO_CHECK(co_await opened->qcow2()->preallocate(how == "falloc", how == "full"));
+  VMM_CO_CHECK(co_await opened->qcow2()->preallocate(0, how == "falloc", how == "full"));
   co_return co_await opened->disk().close();
 }
 

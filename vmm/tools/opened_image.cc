@@ -131,10 +131,13 @@ Task<Result<void>> OpenedImage::truncate(std::uint64_t size, std::string preallo
   if (auto* qcow = qcow2()) {
     const std::uint64_t before = qcow->size();
     if (preallocation == "off" || size <= before) co_return co_await qcow->resize(size);
-    // Space for what is added is what the storage can promise; the tables stay as they grow.
-    co_return fail(
-        ErrorKind::kUnsupported,
-        fmt::format("preallocation={} is not supported when a qcow2 image grows", preallocation));
+    if (qcow->backing() != nullptr) {
+      co_return fail(ErrorKind::kUnsupported,
+                     "an image with a backing file is not preallocated: leave --preallocation out");
+    }
+    VMM_CO_CHECK(co_await qcow->resize(size));
+    co_return co_await qcow->preallocate(before, preallocation == "falloc",
+                                         preallocation == "full");
   }
   co_return fail(ErrorKind::kUnsupported,
                  fmt::format("{} images cannot change their size", disk_->format()));

@@ -254,6 +254,22 @@ def test_resize(tools):
             same_contents(tools, (image, words), "-s", "grown", "grown" + reference)
 
 
+def test_growing_with_preallocation(tools):
+    """Also where the added clusters take the place of deleted data."""
+    for how in ("metadata", "falloc", "full"):
+        tools.fixture("create", "-q", "-f", "qcow2", "grown", "2M")
+        tools.write("-d unmap grown" if how == "falloc" else "grown", "write -q -P 9 0 2M")
+        tools.must("resize", "--shrink", "grown", "1000448")
+        tools.fixture("convert", "-O", "raw", "grown", "wanted")
+        tools.fixture("resize", "-q", "-f", "raw", "wanted", "9M")
+        tools.must("resize", "--preallocation", how, "grown", "9M")
+        same_contents(tools, ("grown", how), "wanted", "grown")
+        intact(tools, ("grown", how), "grown")
+        tail = json.loads(tools.must("map", "--output", "json", "grown"))[-1]
+        expect(("has its place", how), "offset" in tail and tail["start"] + tail["length"] == 9 << 20, str(tail))
+    expect("with a backing file", tools.ours("resize", "--preallocation", "full", "overlay", "+1M")[0] == 1)
+
+
 def test_commit_and_rebase(tools):
     for name in ("base", "overlay"):
         shutil.copy(tools.path(name), tools.path(name + "-kept"))
@@ -387,9 +403,8 @@ def test_bench(tools):
 
 
 TESTS = [test_looking, test_links, test_info_opens_nothing_the_image_names, test_compare, test_create,
-         test_check_finds_and_repairs, test_snapshots, test_resize, test_convert,
-         test_commit_and_rebase, test_commit_into_a_deeper_layer,
-         test_qcow1, test_bench]
+         test_check_finds_and_repairs, test_snapshots, test_resize, test_growing_with_preallocation, test_convert,
+         test_commit_and_rebase, test_commit_into_a_deeper_layer, test_qcow1, test_bench]
 
 
 def main():

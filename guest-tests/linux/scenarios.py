@@ -58,6 +58,11 @@ def sum_of(path, size=None):
     return state.hexdigest()
 
 
+# What the guest's kernel keeps time with, on one line of its console.
+CLOCKS = ("echo clocks: $(cat /sys/devices/system/clocksource/clocksource0/available_clocksource "
+          "/sys/devices/system/clockevents/clockevent0/current_device)")
+
+
 class Scenarios:
     def __init__(self, arguments):
         self.tap = Tap()
@@ -101,8 +106,11 @@ class Scenarios:
         """A file written by a 1-vCPU guest is there for other tools and for a 4-vCPU guest."""
         disk = self.fresh_disk("file.qcow2")
         written = None
-        with self.start([f"{disk},format=qcow2"], "cpus && write-file a 8", cpus=1) as guest:
+        with self.start([f"{disk},format=qcow2"], f"cpus && {CLOCKS} && write-file a 8", cpus=1) as guest:
             self.run_to_poweroff("1 vCPU, writes a file", guest, 1)
+            with self.tap.step("the guest has kvmclock and the TSC deadline timer", lambda: guest.lines):
+                line = guest.find("clocks: ")
+                require("kvm-clock" in line and "lapic-deadline" in line, line)
             with self.tap.step("the guest says the checksum of the file", lambda: guest.lines):
                 written = re.search(r"write-file: ([0-9a-f]{64})", guest.find("write-file: ")).group(1)
         self.check_image("qemu-img check finds nothing after the write", disk, (0,))

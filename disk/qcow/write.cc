@@ -267,7 +267,8 @@ Task<Result<void>> QcowDisk::write_clusters(const WritePlan& plan, HostRun run, 
   GuestOffset from = at;
   const GuestOffset end = at + plan.length;
   if (plan.start < at && !(zero && plan.zero_before)) {
-    before = AlignedBuffer::zeroed(at - plan.start);
+    const std::uint64_t length = at - plan.start;
+    before = plan.zero_before ? AlignedBuffer::zeroed(length) : AlignedBuffer(length);
     from = plan.start;
     all.push_back(before.as_iovec());
     if (!plan.zero_before) {
@@ -277,10 +278,13 @@ Task<Result<void>> QcowDisk::write_clusters(const WritePlan& plan, HostRun run, 
   }
   all.insert(all.end(), iov.begin(), iov.end());
   if (end < plan.end && !(zero && plan.zero_after)) {
-    after = AlignedBuffer::zeroed(plan.end - end);
+    const std::uint64_t length = plan.end - end;
+    after = plan.zero_after ? AlignedBuffer::zeroed(length) : AlignedBuffer(length);
     all.push_back(after.as_iovec());
     if (!plan.zero_after) {
       iovec old{after.data(), std::min(plan.end.value, size()) - end.value};
+      // The disk may end inside its last cluster.
+      std::fill(after.data() + old.iov_len, after.data() + length, std::byte{0});
       VMM_CO_CHECK(co_await read_parts(end, IoVec(&old, 1)));
     }
   }

@@ -47,8 +47,8 @@ def start_and_stop(command, status):
         finally:
             process.kill()
         if byte != b"x" or process.returncode != status:
-            error = process.stderr.read().decode(errors="replace").strip()[-200:]
-            raise Missing(f"{os.path.basename(command[0])} ended with {process.returncode}: {error}")
+            error = process.stderr.read().decode(errors="replace").strip().splitlines()[:1]
+            raise Missing(f"{os.path.basename(command[0])} ended with {process.returncode}: {''.join(error)[-200:]}")
     return 1e3 * (first - start), 1e3 * (end - start)
 
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "vmm/cli/commands.h"
+#include "vmm/cli/describe.h"
 #include "vmm/cli/disk.h"
 #include "vmm/version.h"
 
@@ -28,6 +29,9 @@ vmm::Result<int> run(std::string_view program, std::span<char* const> values) {
   using namespace vmm::cli;
   if (program == "vmm-img") return disk_command({"vmm-img", values});
   if (program == "vmm-io") return disk_io_command({"vmm-io", values});
+  if (!values.empty() && values[0] == std::string_view("complete")) {
+    return complete_command({"vmm complete", values.subspan(1)});
+  }
   return dispatch("vmm runs virtual machines on Linux's KVM.", commands(), {"vmm", values});
 }
 

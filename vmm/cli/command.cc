@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "vmm/cli/describe.h"
+
 namespace vmm::cli {
 namespace {
 
@@ -44,6 +46,14 @@ Result<int> dispatch(std::string_view about, std::span<const Command> commands,
     char* const help[] = {flag};
     return command.run({std::move(program), help});
   }
+  if (name == "--manual") {
+    fmt::print("{}", manual_page(about, commands, arguments.program));
+    return kExitSuccess;
+  }
+  if (name == "--complete" && !rest.empty()) {
+    fmt::print("{}", completions(commands, rest.back()));
+    return kExitSuccess;
+  }
   if (name == "--help" || name == "-h" || name == "help") {
     print_list(about, commands, arguments.program);
     return arguments.values.empty() ? kExitUsage : kExitSuccess;
@@ -55,6 +65,15 @@ Result<int> dispatch(std::string_view about, std::span<const Command> commands,
 
 std::optional<int> parse(CLI::App& app, const Arguments& arguments) {
   app.name(arguments.program);
+  const std::span<char* const> given = arguments.values;
+  if (given.size() == 1 && given[0] == std::string_view("--manual")) {
+    fmt::print("{}", manual_page(app, arguments.program));
+    return kExitSuccess;
+  }
+  if (given.size() == 3 && given[0] == std::string_view("--complete")) {
+    fmt::print("{}", completions(app, given[1], given[2]));
+    return kExitSuccess;
+  }
   // CLI11 takes arguments from the back.
   std::vector<std::string> values(arguments.values.rbegin(), arguments.values.rend());
   try {

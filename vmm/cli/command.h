@@ -39,6 +39,9 @@ struct Command {
 Result<int> dispatch(std::string_view about, std::span<const Command> commands,
                      const Arguments& arguments);
 
+// Neither this nor dispatch() tells people of two more flags: --manual prints the manual page, and
+// "--complete BEFORE WORD" what a shell may make of a word (describe.h).
+//
 // CLI11's parse. Gives nothing where the command shall go on; otherwise it has printed the help
 // text, or the line that says what is wrong, and gives the exit status.
 std::optional<int> parse(CLI::App& app, const Arguments& arguments);

@@ -315,6 +315,10 @@ Task<Result<void>> FileStorage::sync() {
     sync_failure_ = Error::from_errno(static_cast<int>(-result),
                                       "fdatasync (what was written may be lost; flushes fail until "
                                       "the image is opened again)");
+    // Here not even a want of space goes away by itself: nobody should wait for that.
+    if (sync_failure_->kind() == ErrorKind::kNoSpace) {
+      sync_failure_ = Error(ErrorKind::kIo, sync_failure_->message());
+    }
   }
   co_return Unexpected(*sync_failure_);
 }

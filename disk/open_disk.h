@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "disk/disk.h"
+#include "disk/write_errors.h"
 #include "vmm/io/event_loop.h"
 
 namespace vmm::disk {
@@ -55,6 +56,8 @@ struct DiskOptions {
   bool temporary = false;
   // What a device tells the guest as its serial number; empty: the file's name. Disks ignore it.
   std::string serial;
+  // What a device does when a change fails. Disks ignore it.
+  WriteErrors write_errors = WriteErrors::kReport;
   // qcow2 only; 0 means the default.
   std::uint64_t l2_cache_size = 0;        // bytes
   std::uint32_t l2_cache_entry_size = 0;  // bytes

@@ -149,7 +149,7 @@ Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console) {
   VMM_CHECK(mmio.insert(layout::kPciEcam, layout::kPciEcamSize, pci_root.ecam()));
   VMM_CHECK(mmio.insert(layout::kPciWindow, layout::kPciWindowSize, pci_root.window()));
   for (const std::unique_ptr<MachineDisk>& disk : disks) {
-    VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root));
+    VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root, config.retry_hint));
   }
   // After the disks, whose slots so depend on nothing else.
   VMM_TRY(devices, MachineDevices::create(config, {memory, *vm, *vm, pci_root}, console));
@@ -292,6 +292,7 @@ bool Machine::pause() {
 
 void Machine::resume() {
   for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->resume();
+  retry_writes();
 }
 
 bool Machine::paused() const {
@@ -335,6 +336,10 @@ Outcome Machine::finish() {
     if (outcome.message.empty()) outcome = {Outcome::Kind::kFailure, closed.error().message()};
   }
   return outcome;
+}
+
+void Machine::retry_writes() {
+  for (const std::unique_ptr<MachineDisk>& disk : parts_->disks) disk->retry_writes();
 }
 
 void Machine::press_power_button() {

@@ -37,6 +37,9 @@ class Machine {
   // sandbox::close_doors(). Once.
   Result<void> start();
 
+  // From any thread: changes to disks that failed and wait (werror=) are carried out again.
+  void retry_writes();
+
   // From any thread. A guest's operating system then shuts down, if it likes.
   void press_power_button();
 

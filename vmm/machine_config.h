@@ -31,6 +31,8 @@ struct MachineConfig {
   bool rng = true;  // virtio-rng
   // Port by which the guest may end the run with an exit status of its own.
   std::optional<std::uint16_t> debug_exit_port;
+  // What the user does to have writes carried out again that failed and wait.
+  std::string retry_hint;
   sandbox::SandboxConfig sandbox;
 };
 

@@ -72,12 +72,15 @@ Result<bool> MachineDisk::has_partition_table() {
 }
 
 Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
-                                 KickRegistrar& kicks, pci::Root& root) {
+                                 KickRegistrar& kicks, pci::Root& root,
+                                 const std::string& retry_hint) {
   virtio::BlkOptions options;
   options.name = options_.path;
   // The file's name, so that /dev/disk/by-id tells disks apart.
   options.id = options_.serial;
   if (options.id.empty()) options.id = options_.path.substr(options_.path.rfind('/') + 1);
+  options.write_errors = options_.write_errors;
+  options.retry_hint = retry_hint;
   blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory);
   VMM_TRY(transport_, virtio::PciTransport::create(*blk_, msi, &kicks));
   VMM_TRY([[maybe_unused]] unsigned slot, root.attach(*transport_));
@@ -104,6 +107,10 @@ DiskStat MachineDisk::stat() {
       [promise, disk = disk_.get()] { promise->set_value(disk::cache_statistics(*disk)); });
   if (caches.wait_for(kStatTimeout) == std::future_status::ready) stat.caches = caches.get();
   return stat;
+}
+
+void MachineDisk::retry_writes() {
+  blk_->retry();
 }
 
 Result<void> MachineDisk::close() {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "disk/open_disk.h"
 #include "vmm/core/guest_memory.h"
@@ -34,9 +35,10 @@ class MachineDisk {
   // Whether the image has an MBR with partitions, or a GPT. Before attach().
   Result<bool> has_partition_table();
 
-  // Makes the device and puts it on the bus. All must outlive this.
+  // Makes the device and puts it on the bus. All must outlive this. `retry_hint` tells the user
+  // how to have retry_writes() called.
   Result<void> attach(const GuestMemory& memory, MsiController& msi, KickRegistrar& kicks,
-                      pci::Root& root);
+                      pci::Root& root, const std::string& retry_hint);
 
   // Takes from the disk's thread what it needs no more, now that the image is open. Before any vCPU
   // runs.
@@ -44,6 +46,9 @@ class MachineDisk {
 
   // From any thread but the disk's, until close(). Waits for the disk's thread, but not for long.
   DiskStat stat();
+
+  // From any thread: changes that failed and wait are carried out again. After attach().
+  void retry_writes();
 
   // When no vCPU runs any more: waits for what is in flight, flushes, and closes the image.
   Result<void> close();

@@ -43,6 +43,8 @@ constexpr std::uint64_t kWriteBackOffset = offsetof(Config, write_back);
 
 // Every guest file system works in pages, so that is what the host writes in.
 constexpr std::uint8_t kPhysicalBlockExponent = 3;
+// A guest that resets the device and writes again fails again.
+constexpr unsigned kMaxTold = 10;
 constexpr std::uint16_t kNrOverheadBuffers = 2;  // header and status
 
 std::uint64_t offered(const disk::Disk& disk, const BlkOptions& options) {
@@ -59,6 +61,8 @@ Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemor
       disk_(disk),
       features_(offered(disk, options_)),
       size_(disk.size() / kSectorSize * kSectorSize),
+      loop_(loop),
+      failed_(loop),
       server_(*this, options_.name, loop, memory) {
   assert(options_.nr_queues > 0 && std::has_single_bit(options_.queue_size));
   assert(options_.queue_size >= 4 && options_.queue_size <= Virtqueue::kMaxSize);
@@ -168,14 +172,16 @@ Task<BlkStatus> Blk::execute(const BlkRequest& request) {
     }
     case BlkType::kOut: {
       if (request.length == 0) co_return BlkStatus::kOk;
-      Result<void> done = co_await disk_.writev(request.offset, request.data);
-      if (done && !write_back_.load(std::memory_order_relaxed)) done = co_await disk_.flush();
-      co_return judge(done, "write", request.offset, request.length);
+      for (;;) {
+        Result<void> done = co_await write(request);
+        if (done) co_return BlkStatus::kOk;
+        const bool again =
+            co_await wait_for_retry(done.error(), "write", request.offset, request.length);
+        if (!again) co_return judge(done, "write", request.offset, request.length);
+      }
     }
-    case BlkType::kFlush: {
-      Result<void> done = co_await disk_.flush();
-      co_return judge(done, "flush", 0, 0);
-    }
+    case BlkType::kFlush:
+      co_return co_await flush();
     case BlkType::kGetId:
       co_return get_id(request);
     case BlkType::kDiscard:
@@ -190,20 +196,64 @@ Task<BlkStatus> Blk::execute_ranges(const BlkRequest& request) {
     BlkRange range = request.range(i, limits_);
     if (range.verdict != BlkStatus::kOk) co_return range.verdict;
     if (range.length == 0) continue;
-    BlkStatus status;
-    if (request.type == BlkType::kDiscard) {
-      Result<void> done = co_await disk_.discard(range.offset, range.length);
-      status = judge(done, "discard", range.offset, range.length);
-    } else {
-      auto mode = range.unmap ? disk::ZeroMode::kMayUnmap : disk::ZeroMode::kKeepAllocated;
-      Result<void> done = co_await disk_.write_zeroes(range.offset, range.length, mode);
-      status = judge(done, "write zeroes", range.offset, range.length);
+    const char* what = request.type == BlkType::kDiscard ? "discard" : "write zeroes";
+    bool again = true;
+    while (again) {
+      Result<void> done = co_await change_range(request.type, range);
+      if (done) break;
+      again = co_await wait_for_retry(done.error(), what, range.offset, range.length);
+      if (!again) co_return judge(done, what, range.offset, range.length);
     }
-    if (status != BlkStatus::kOk) co_return status;
   }
   if (write_back_.load(std::memory_order_relaxed)) co_return BlkStatus::kOk;
-  Result<void> flushed = co_await disk_.flush();
-  co_return judge(flushed, "flush", 0, 0);
+  co_return co_await flush();
+}
+
+Task<Result<void>> Blk::change_range(BlkType type, BlkRange range) {
+  if (type == BlkType::kDiscard) return disk_.discard(range.offset, range.length);
+  const auto mode = range.unmap ? disk::ZeroMode::kMayUnmap : disk::ZeroMode::kKeepAllocated;
+  return disk_.write_zeroes(range.offset, range.length, mode);
+}
+
+Task<Result<void>> Blk::write(const BlkRequest& request) {
+  Result<void> done = co_await disk_.writev(request.offset, request.data);
+  if (done && !write_back_.load(std::memory_order_relaxed)) done = co_await disk_.flush();
+  co_return done;
+}
+
+Task<BlkStatus> Blk::flush() {
+  for (;;) {
+    Result<void> done = co_await disk_.flush();
+    if (done) co_return BlkStatus::kOk;
+    const bool again = co_await wait_for_retry(done.error(), "flush", 0, 0);
+    if (!again) co_return judge(done, "flush", 0, 0);
+  }
+}
+
+// False: the driver is to be told.
+Task<bool> Blk::wait_for_retry(const Error& error, const char* what, std::uint64_t offset,
+                               std::uint64_t length) {
+  // Limits of the image itself, which no waiting lifts, have no errno.
+  const bool no_space = error.kind() == ErrorKind::kNoSpace && error.os_errno() != 0;
+  const bool waits = options_.write_errors == disk::WriteErrors::kWait ||
+                     (options_.write_errors == disk::WriteErrors::kWaitNoSpace && no_space);
+  if (!waits || server_.stopping()) co_return false;
+  if (failed_.empty() && nr_told_ < kMaxTold) {
+    ++nr_told_;
+    log::error(
+        "{}: {} of {} bytes at {:#x} failed: {}; the guest's request waits. When it can succeed, "
+        "have it tried again: {}",
+        options_.name, what, length, offset, error.message(), options_.retry_hint);
+  }
+  co_await failed_.wait();
+  co_return !server_.stopping();
+}
+
+void Blk::retry() {
+  loop_.post([this] {
+    nr_told_ = 0;
+    failed_.notify_all();
+  });
 }
 
 BlkStatus Blk::get_id(const BlkRequest& request) const {

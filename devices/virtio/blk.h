@@ -21,6 +21,7 @@
 #include "devices/virtio/device.h"
 #include "devices/virtio/queue_server.h"
 #include "disk/disk.h"
+#include "disk/write_errors.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
 #include "vmm/io/event_loop.h"
@@ -32,6 +33,8 @@ struct BlkOptions {
   std::string id;                  // GET_ID, /sys/block/vda/serial: the first 20 bytes count
   std::uint16_t nr_queues = 1;     // 1 to PciTransport::kMaxQueues
   std::uint16_t queue_size = 256;  // a power of two, 4 to Virtqueue::kMaxSize
+  disk::WriteErrors write_errors = disk::WriteErrors::kReport;
+  std::string retry_hint;  // in messages: what makes somebody call retry()
 };
 
 // What the guest has asked for so far, and got an answer to. Bytes are those of good answers.
@@ -62,6 +65,9 @@ class Blk final : public Device, private QueueServer::Handler {
   void reset(std::function<void()> done) override { server_.reset(std::move(done)); }
 
   BlkStats stats() const;  // from any thread
+  // From any thread: requests that wait because they failed (BlkOptions::write_errors) are carried
+  // out again.
+  void retry();
 
  private:
   // Written on the loop's thread alone.
@@ -75,6 +81,12 @@ class Blk final : public Device, private QueueServer::Handler {
   Task<BlkStatus> execute(const BlkRequest& request);
   Task<BlkStatus> execute_ranges(const BlkRequest& request);
   void count(const BlkRequest& request, BlkStatus answer);
+  Task<Result<void>> write(const BlkRequest& request);
+  Task<BlkStatus> flush();
+  Task<Result<void>> change_range(BlkType type, BlkRange range);
+  Task<bool> wait_for_retry(const Error& error, const char* what, std::uint64_t offset,
+                            std::uint64_t length);
+  void on_stop() override { failed_.notify_all(); }
   BlkStatus get_id(const BlkRequest& request) const;
   BlkStatus judge(const Result<void>& result, const char* what, std::uint64_t offset,
                   std::uint64_t length);
@@ -92,6 +104,9 @@ class Blk final : public Device, private QueueServer::Handler {
   BlkLimits limits_;
   log::RateLimit disk_warnings_;
   Counters counters_;
+  unsigned nr_told_ = 0;  // lines about requests that wait, since the last retry()
+  EventLoop& loop_;
+  WaitQueue failed_;  // those that wait to be retried
   QueueServer server_;
 };
 

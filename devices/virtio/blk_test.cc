@@ -15,6 +15,7 @@ namespace {
 using testing::BlkBench;
 using testing::BlkBenchOptions;
 using testing::BlkCommand;
+using testing::Buffer;
 using testing::Used;
 
 constexpr std::uint8_t kOk = 0, kIoError = 1, kUnsupported = 2;
@@ -368,6 +369,54 @@ TEST_CASE("Blk: requests changed by dice harm nobody", "[blk][hostile]") {
   }
   bench.start();
   CHECK(bench.run(bench.command(BlkType::kFlush, 0, 0)) == kOk);
+}
+
+TEST_CASE("Blk: werror=enospc: a write without space waits until it is retried", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.write_errors = disk::WriteErrors::kWaitNoSpace;
+  Bench bench(options);
+  bench.start();
+  bench.disk.fail_with = ENOSPC;
+  for (BlkCommand command :
+       {bench.command(BlkType::kOut, 8, 4096), bench.range_command(BlkType::kWriteZeroes, 8, 8),
+        bench.range_command(BlkType::kDiscard, 8, 8), bench.command(BlkType::kFlush, 0, 0)}) {
+    bench.disk.fail_with = ENOSPC;
+    const std::vector<Buffer> buffers = command.buffers();
+    bench.queue().add(buffers);
+    if (bench.queue().needs_kick()) bench.driver->kick(0);
+    bench.settle();
+    CHECK(!bench.queue().has_used());
+    bench.blk.retry();  // too early
+    bench.settle();
+    CHECK(!bench.queue().has_used());
+    bench.disk.fail_with = 0;
+    bench.blk.retry();
+    CHECK(bench.wait_for([&] { return bench.queue().has_used(); }));
+    CHECK(bench.queue().take_used());
+    CHECK(bench.status_of(command) == kOk);
+  }
+  // What does not go away by itself is reported.
+  bench.disk.fail_with = EIO;
+  CHECK(bench.run(bench.command(BlkType::kOut, 0, 512)) == kIoError);
+  // Reads are reported always.
+  bench.disk.fail_with = ENOSPC;
+  CHECK(bench.run(bench.command(BlkType::kIn, 0, 512)) == kIoError);
+}
+
+TEST_CASE("Blk: werror=stop: every failed write waits, and a reset ends the wait", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.write_errors = disk::WriteErrors::kWait;
+  Bench bench(options);
+  bench.start();
+  bench.disk.fail_with = EIO;
+  BlkCommand first = bench.command(BlkType::kOut, 8, 4096);
+  const std::vector<Buffer> buffers = first.buffers();
+  bench.queue().add(buffers);
+  if (bench.queue().needs_kick()) bench.driver->kick(0);
+  bench.settle();
+  CHECK(bench.status_of(first) != kOk);
+  bench.stop();  // must come back
+  CHECK(bench.status_of(first) == kIoError);
 }
 
 }  // namespace

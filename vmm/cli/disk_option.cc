@@ -35,6 +35,9 @@ constexpr Word<bool> kZeroWords[] = {{"off", false}, {"on", true}, {"unmap", tru
 constexpr Word<disk::BackingPolicy> kBackingWords[] = {{"auto", disk::BackingPolicy::kOpenIfTold},
                                                        {"on", disk::BackingPolicy::kOpen},
                                                        {"off", disk::BackingPolicy::kRefuse}};
+constexpr Word<disk::WriteErrors> kWriteErrorWords[] = {{"report", disk::WriteErrors::kReport},
+                                                        {"enospc", disk::WriteErrors::kWaitNoSpace},
+                                                        {"stop", disk::WriteErrors::kWait}};
 
 // "name" alone; false where it is not known.
 bool apply_flag(std::string_view name, disk::DiskOptions& options) {
@@ -65,6 +68,8 @@ Result<bool> apply_value(std::string_view name, std::string_view value,
     VMM_TRY(options.detect_zeroes, meaning_of(name, value, kZeroWords));
   } else if (name == "backing") {
     VMM_TRY(options.backing, meaning_of(name, value, kBackingWords));
+  } else if (name == "werror") {
+    VMM_TRY(options.write_errors, meaning_of(name, value, kWriteErrorWords));
   } else if (name == "l2-cache-size") {
     VMM_TRY(options.l2_cache_size, parse_size(value, 1, name));
   } else if (name == "l2-cache-entry-size") {
@@ -101,7 +106,8 @@ Result<void> apply_option(std::string_view option, disk::DiskOptions& options) {
       fmt::format(
           "--disk {}: there is no option '{}'; known are ro, rw, snapshot, direct, nofollow, "
           "and with a value format=, cache=, discard=, detect-zeroes=, backing=, "
-          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=; ',,' stands for a "
+          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=, werror=; ',,' "
+          "stands for a "
           "comma in a name",
           options.path, option));
 }
@@ -121,6 +127,7 @@ std::string take_part(std::string_view& rest) {
 Result<disk::DiskOptions> parse_disk_option(std::string_view text) {
   disk::DiskOptions options;
   options.backing = disk::BackingPolicy::kOpenIfTold;
+  options.write_errors = disk::WriteErrors::kWaitNoSpace;
   std::string_view rest = text;
   options.path = take_part(rest);
   if (options.path.empty()) {

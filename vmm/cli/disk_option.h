@@ -21,6 +21,7 @@ namespace vmm::cli {
 //   backing=auto|on|off            whether files that the image names are opened
 //   l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=   bytes, or with K, M, G
 //   serial=                        at most 20 bytes
+//   werror=enospc|report|stop      whether a change that the host failed waits to be retried
 Result<disk::DiskOptions> parse_disk_option(std::string_view text);
 
 }  // namespace vmm::cli

@@ -28,7 +28,8 @@ constexpr Word kTakeOver = 0;
 sigset_t handed_on() {
   sigset_t signals;
   ::sigemptyset(&signals);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP}) ::sigaddset(&signals, signal);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGUSR1})
+    ::sigaddset(&signals, signal);
   return signals;
 }
 

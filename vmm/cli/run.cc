@@ -127,6 +127,8 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.rng = flags.rng;
   config.debug_exit_port = flags.debug_exit;
   if (flags.console == "virtio") config.console = MachineConfig::Console::kVirtio;
+  // Whatever process runs the guest, this one hands the signal on.
+  config.retry_hint = fmt::format("kill -USR1 {}", ::getpid());
   config.sandbox = flags.sandbox;
   config.sandbox.enabled = !flags.no_sandbox;
   VMM_CHECK(sandbox::check(config.sandbox));

@@ -33,6 +33,7 @@ sigset_t session_signals() {
   ::sigemptyset(&signals);
   for (int signal : kEndingSignals) ::sigaddset(&signals, signal);
   ::sigaddset(&signals, SIGTSTP);
+  ::sigaddset(&signals, SIGUSR1);
   return signals;
 }
 
@@ -122,7 +123,7 @@ Result<Session::End> Session::wait_for_end(Machine& machine) {
       end.by_user = machine.ended_from_outside();
       break;
     }
-    if (is_readable(fds[1])) handle_signal(end);
+    if (is_readable(fds[1])) handle_signal(machine, end);
     if (is_readable(fds[2])) pass_input(machine);
     if (is_readable(fds[3])) read_input(machine, end);
   }
@@ -156,9 +157,13 @@ void Session::pass_input(Machine& machine) {
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(taken));
 }
 
-void Session::handle_signal(End& end) {
+void Session::handle_signal(Machine& machine, End& end) {
   signalfd_siginfo info{};
   if (::read(signal_fd_.get(), &info, sizeof info) != sizeof info) return;
+  if (info.ssi_signo == SIGUSR1) {
+    machine.retry_writes();
+    return;
+  }
   if (info.ssi_signo != SIGTSTP) {
     end.signal = static_cast<int>(info.ssi_signo);
     return;

@@ -53,7 +53,7 @@ class Session {
   Result<End> wait_for_end(Machine& machine);
   void read_input(Machine& machine, End& end);
   void pass_input(Machine& machine);
-  void handle_signal(End& end);
+  void handle_signal(Machine& machine, End& end);
   void show_help();
 
   const int in_fd_;

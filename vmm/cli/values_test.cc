@@ -103,7 +103,8 @@ TEST_CASE("parse_disk_option: a file and its options", "[cli]") {
 TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
   const disk::DiskOptions options = *parse_disk_option(
       "x,snapshot,cache=unsafe,discard=ignore,detect-zeroes=on,backing=off,l2-cache-size=2M,"
-      "l2-cache-entry-size=512,refcount-cache-size=64K,serial=abc-1");
+      "l2-cache-entry-size=512,refcount-cache-size=64K,serial=abc-1,"
+      "werror=stop");
   CHECK(options.temporary);
   CHECK(options.cache == disk::CacheMode::kUnsafe);
   CHECK_FALSE(options.discard);
@@ -113,9 +114,12 @@ TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
   CHECK(options.l2_cache_entry_size == 512);
   CHECK(options.refcount_cache_size == 64 << 10);
   CHECK(options.serial == "abc-1");
+  CHECK(options.write_errors == disk::WriteErrors::kWait);
   CHECK(parse_disk_option("x")->backing == disk::BackingPolicy::kOpenIfTold);
   CHECK(parse_disk_option("x,backing=on")->backing == disk::BackingPolicy::kOpen);
   CHECK(parse_disk_option("x,cache=none")->cache == disk::CacheMode::kNone);
+  CHECK(parse_disk_option("x")->write_errors == disk::WriteErrors::kWaitNoSpace);
+  CHECK(parse_disk_option("x,werror=report")->write_errors == disk::WriteErrors::kReport);
 }
 
 TEST_CASE("parse_disk_option: unknown values name the option and what it takes", "[cli]") {
@@ -127,6 +131,7 @@ TEST_CASE("parse_disk_option: unknown values name the option and what it takes",
   CHECK(contains(message("x,cache=fast"), "writethrough"));
   CHECK(contains(message("x,detect-zeroes="), "detect-zeroes="));
   CHECK(contains(message("x,backing=maybe"), "auto, on, off"));
+  CHECK(contains(message("x,werror=ignore"), "report, enospc, stop"));
   CHECK(contains(message("x,l2-cache-size=many"), "l2-cache-size"));
   CHECK(contains(message("x,serial=123456789012345678901"), "20 bytes"));
   CHECK(contains(message("x,snapshot=on"), "no option 'snapshot=on'"));

@@ -240,10 +240,44 @@ class Cases:
                 run.read_until(b">>")
                 run.process.kill()
                 run.wait()
-                deadline = time.monotonic() + LIMIT
-                while pids := self.session_of(run.process.pid):
-                    assert time.monotonic() < deadline, f"processes are left: {pids}"
-                    time.sleep(0.05)
+                self.wait_for_none_of(run.process.pid)
+
+    def jailed_reboots(self):
+        """Each boot in a jail of its own, made by the process that kept its rights."""
+        if os.geteuid() != 0:
+            return
+        jailed = [*self.command(ASK), "--jail"]
+        with self.tap.step("--jail: a reset boots again in another jail, and its status is vmm's"):
+            with Run(jailed) as run:
+                for boot in range(3):
+                    run.read_until(b">" * (boot + 1))
+                    run.wait_for_raw(True)
+                    run.type(b"r" if boot < 2 else b"q")
+                same(run.wait(), 0, "status")
+                same(run.output.count(b">"), 3, "boots")
+                same(run.mode(), run.before, "terminal mode")
+        with self.tap.step("--jail: a signal ends a later boot, and no process is left"):
+            with Run(jailed) as run:
+                run.read_until(b">")
+                run.type(b"r")
+                run.read_until(b">>")
+                run.process.send_signal(signal.SIGTERM)
+                same(run.wait(), 128 + signal.SIGTERM, "status")
+                self.wait_for_none_of(run.process.pid)
+        with self.tap.step("--jail: a later boot ends when vmm is killed"):
+            with Run(jailed) as run:
+                run.read_until(b">")
+                run.type(b"r")
+                run.read_until(b">>")
+                run.process.kill()
+                run.wait()
+                self.wait_for_none_of(run.process.pid)
+
+    def wait_for_none_of(self, leader):
+        deadline = time.monotonic() + LIMIT
+        while pids := self.session_of(leader):
+            assert time.monotonic() < deadline, f"processes are left: {pids}"
+            time.sleep(0.05)
 
     @staticmethod
     def session_of(leader):
@@ -324,6 +358,7 @@ def main():
         cases.statuses()
         cases.pipes()
         cases.reboots()
+        cases.jailed_reboots()
         cases.keys()
         cases.signals()
         return cases.tap.finish()

@@ -9,8 +9,8 @@
 
 namespace vmm::cli {
 
-// "file[,option]...". A comma ends the file name or an option; two commas are one that belongs to it.
-// The options:
+// "file[,option]...". A comma ends the file name or an option; two commas are one that belongs to
+// it. The options:
 //   ro, rw                         whether the guest may write
 //   nofollow                       no symbolic link, nor one among the files that the image names
 //   format=raw|qcow|qcow2          not found out by looking

@@ -17,7 +17,8 @@ Result<int> disk_commit_command(const Arguments& arguments) {
   std::string cache;
   app.add_option("-f", config.image.format, "The image's format");
   app.add_option("-t", cache, "Cache mode: writeback, none ...");
-  app.add_option("-b", config.base, "The layer of the chain that takes the changes; IMAGE is not emptied");
+  app.add_option("-b", config.base,
+                 "The layer of the chain that takes the changes; IMAGE is not emptied");
   app.add_flag("-d", config.keep, "Do not empty the overlay");
   app.add_flag("-p", config.progress, "Show how far it is");
   app.add_flag("-q", quiet, "Print errors only");

@@ -98,6 +98,16 @@ class Cases:
             assert status == 0, f"status {status}: {guest.told()}"
             assert "not ok" not in console and "1..25" in console, console
 
+    def resumes(self):
+        with self.tap.step("vmm resume has it tried again too"), \
+                self.start("qcow2", "--name", f"no-space-{os.getpid()}") as guest:
+            guest.wait_until_told(1)
+            os.unlink(self.filler)
+            asked = subprocess.run([self.vmm, "resume", f"no-space-{os.getpid()}"], capture_output=True, text=True, timeout=LIMIT)
+            assert asked.returncode == 0, asked.stderr
+            status, console = guest.end()
+            assert status == 0 and "not ok" not in console, f"status {status}: {guest.told()}"
+
     def ends(self):
         with self.tap.step("a VM whose write waits can be ended"), self.start("qcow2") as guest:
             guest.wait_until_told(1)
@@ -116,6 +126,7 @@ class Cases:
         self.waits("raw")
         self.waits("qcow2")
         self.waits("qcow2", "--jail")
+        self.resumes()
         self.ends()
         self.reports()
         return self.tap.finish()

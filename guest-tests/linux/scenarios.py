@@ -38,6 +38,13 @@ submenu 'More' {
 }
 """
 
+# What writes until it is killed, what looks afterwards, and the line that says that something is on the disk: what
+# the look needs to know of it, and the file.
+WRITERS = {
+    "kill": ("write-forever", "verify-rounds", r"write-forever: round \d+ (?P<file>file-\d) (?P<sum>[0-9a-f]{64})$"),
+    "fio": ("fio-forever", "fio-verify", r"fio-forever: round (?P<round>\d+) (?P<file>file-\d)$"),
+}
+
 
 def tool(*command):
     """Runs a tool; returns (status, its output)."""
@@ -162,31 +169,31 @@ class Scenarios:
         with self.tap.step("the base below the overlay is untouched"):
             require(sum_of(base) == published, "it changed")
 
-    def kill_while_writing(self, kills):
+    def kill_while_writing(self, kills, writer):
         """SIGKILL during writes, several times over on one image: clean but for leaks, and all that was synced is there."""
-        disk = self.fresh_disk("kill.qcow2")
+        disk = self.fresh_disk(f"{writer}.qcow2")
+        write, verify, said = WRITERS[writer]
         synced = []
         for number in range(1, kills + 1):
-            expected = " ".join(f"{name} {digest}" for name, digest in synced)
+            expected = " ".join(word for match in synced for word in match.groups())
             last = number == kills
-            work = f"verify-rounds {expected} && " if synced else ""
-            with self.start([f"{disk},format=qcow2"], work + ("echo all there" if last else "write-forever")) as guest:
+            work = f"{verify} {expected} && " if synced else ""
+            name = f"kill -9 of {write}, boot {number}"
+            with self.start([f"{disk},format=qcow2"], work + ("echo all there" if last else write)) as guest:
                 if synced:
-                    with self.tap.step(f"kill -9, boot {number}: what was synced is there", lambda: guest.lines):
-                        for name, _ in synced:
-                            guest.wait_for(f"verify-rounds: {name} is good")
+                    with self.tap.step(f"{name}: what was synced is there", lambda: guest.lines):
+                        for match in synced:
+                            guest.wait_for(f"{verify}: {match['file']} is good")
                 if last:
-                    with self.tap.step("kill -9: the guest powers off as ever", lambda: guest.lines):
+                    with self.tap.step(f"{name}: the guest powers off as ever", lambda: guest.lines):
                         require(guest.wait() == 0, f"status {guest.status()}")
                 else:
-                    with self.tap.step(f"kill -9, boot {number}: vmm is killed while the guest writes", lambda: guest.lines):
-                        guest.wait_for(f"write-forever: round {self.random.randint(3, 9)} ")
+                    with self.tap.step(f"{name}: vmm is killed while the guest writes", lambda: guest.lines):
+                        guest.wait_for(f"{write}: round {self.random.randint(3, 9)} ")
                         time.sleep(self.random.random())
                         require(guest.kill() == -9, f"status {guest.status()}")
-                    rounds = [match.groups() for match in map(
-                        re.compile(r"write-forever: round \d+ (file-\d) ([0-9a-f]{64})$").search, guest.lines) if match]
-                    synced = rounds[-3:]
-            self.check_image(f"kill -9, boot {number}: qemu-img check finds no corruption", disk, (0, 3))
+                    synced = [match for match in map(re.compile(said).search, guest.lines) if match][-3:]
+            self.check_image(f"{name}: qemu-img check finds no corruption", disk, (0, 3))
 
     def own_kernel(self):
         """A partitioned disk with a kernel and grub.cfg in /boot boots with nothing but its name."""
@@ -217,8 +224,9 @@ class Scenarios:
 
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "overlay": self.overlay, "own": self.own_kernel,
-                     "kill": lambda: self.kill_while_writing(boots)}
-        for name in only or ("file", "reboot", "overlay", "kill"):
+                     "kill": lambda: self.kill_while_writing(boots, "kill"),
+                     "fio": lambda: self.kill_while_writing(boots, "fio")}
+        for name in only or ("file", "reboot", "overlay", "own", "kill"):  # fio is not in every image
             scenarios[name]()
         return self.tap.finish()
 
@@ -233,8 +241,8 @@ def main():
     parser.add_argument("--directory", required=True, help="for the disks of the guests; on tmpfs or a disk")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--boots", type=int, default=3, help="boots of the kill -9 scenario (default 3: two kills)")
-    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "own", "kill"),
-                        help="run only this scenario (own: not run by itself)")
+    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "own", "kill", "fio"),
+                        help="run only this scenario (fio: not run by itself)")
     arguments = parser.parse_args()
     os.makedirs(arguments.directory, exist_ok=True)
     return Scenarios(arguments).run(arguments.boots, arguments.only)

@@ -111,6 +111,10 @@ FileStorage::FileStorage(EventLoop& loop, UniqueFd fd, const FileOptions& option
       partial_blocks_(loop) {
 }
 
+FileStorage::~FileStorage() {
+  if (options_.lock) unlock_image(fd_.get());
+}
+
 Result<void> FileStorage::init() {
   struct stat info {};
   if (::fstat(fd_.get(), &info) != 0) return fail_errno(errno, "stat");

@@ -32,6 +32,9 @@ class FileStorage : public Storage {
   // An empty file that has no name and is gone with this object, in $TMPDIR or /var/tmp.
   static Result<std::unique_ptr<FileStorage>> create_temporary(EventLoop& loop);
 
+  // No operation may be under way. The image's lock is gone at once.
+  ~FileStorage() override;
+
   int fd() const { return fd_.get(); }
 
   std::uint64_t size() const override { return size_; }

@@ -114,6 +114,19 @@ TEST_CASE("open_disk: an image that is written is locked, and the holder is name
   CHECK(error_of(*loop, options).empty());
 }
 
+TEST_CASE("FileStorage: its lock does not outlive it, whoever still refers to the open file",
+          "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Directory directory;
+  const std::string path = directory.make("locked", 1 << 20);
+  Result<std::unique_ptr<FileStorage>> first = FileStorage::open(*loop, path, {});
+  REQUIRE(first);
+  const UniqueFd still_open(::dup((*first)->fd()));
+  CHECK_FALSE(FileStorage::open(*loop, path, {}));
+  first->reset();
+  CHECK(FileStorage::open(*loop, path, {}));
+}
+
 TEST_CASE("open_disk: wrong files get an error that names them", "[disk]") {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
   Directory directory;

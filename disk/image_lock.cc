@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
 
 namespace vmm::disk {
 namespace {
@@ -51,11 +53,14 @@ bool holds_byte(const char* line, const struct stat& file, off_t at) {
 using Directory = std::unique_ptr<DIR, int (*)(DIR*)>;
 using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
-bool process_holds_byte(const char* pid, const struct stat& file, off_t at) {
+// Whether a process holds the byte, by another descriptor than `asking` of this process.
+bool process_holds_byte(const char* pid, const struct stat& file, off_t at, int asking) {
   std::string path = fmt::format("/proc/{}/fdinfo", pid);
   Directory fds(::opendir(path.c_str()), ::closedir);
   if (!fds) return false;
+  const bool own = std::strtol(pid, nullptr, 10) == ::getpid();
   while (const dirent* entry = ::readdir(fds.get())) {
+    if (own && entry->d_name == std::to_string(asking)) continue;
     File info(std::fopen(fmt::format("{}/{}", path, entry->d_name).c_str(), "re"), std::fclose);
     char line[256];
     while (info && std::fgets(line, sizeof line, info.get()) != nullptr) {
@@ -74,7 +79,7 @@ std::string name_of_holder(int fd, off_t at) {
   if (!processes) return "";
   while (const dirent* entry = ::readdir(processes.get())) {
     const char* pid = entry->d_name;
-    if (pid[0] < '0' || pid[0] > '9' || !process_holds_byte(pid, file, at)) continue;
+    if (pid[0] < '0' || pid[0] > '9' || !process_holds_byte(pid, file, at, fd)) continue;
     char name[64] = "?";
     File comm(std::fopen(fmt::format("/proc/{}/comm", pid).c_str(), "re"), std::fclose);
     if (comm && std::fgets(name, sizeof name, comm.get()) != nullptr) {
@@ -124,6 +129,13 @@ Result<void> lock_image(int fd, LockMode mode) {
   VMM_CHECK(check_free(fd, kUsed + kWrite, "being written"));
   VMM_CHECK(check_free(fd, kUsed + kResize, "being written"));
   return {};
+}
+
+void unlock_image(int fd) {
+  struct flock everything {};
+  everything.l_type = F_UNLCK;
+  everything.l_whence = SEEK_SET;
+  (void)::fcntl(fd, F_OFD_SETLK, &everything);
 }
 
 }  // namespace vmm::disk

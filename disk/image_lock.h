@@ -15,8 +15,11 @@ enum class LockMode {
   kWriter,  // nobody else may write, or rely on what they read
 };
 
-// Fails with kBusy, naming the process that holds the image where that can be found out. The lock
-// ends with the last descriptor of this open file.
+// Fails with kBusy, naming the process that holds the image where that can be found out.
 Result<void> lock_image(int fd, LockMode mode);
+
+// To be called before the descriptor is closed: the kernel keeps the lock as long as anything
+// refers to the open file, and io_uring lets go of it only some time after a request's completion.
+void unlock_image(int fd);
 
 }  // namespace vmm::disk

@@ -175,7 +175,8 @@ Rules supervisor() {
 
 // Everything it needs was opened before: the image to read, memfds and a pipe to write.
 Rules boot_finder() {
-  return {{"pread64"}, {"preadv"}, {"lseek"}, {"poll"}};
+  // The image's lock is its own and is given up at the end.
+  return {{"pread64"}, {"preadv"}, {"lseek"}, {"poll"}, fcntl_of(F_OFD_SETLK)};
 }
 
 }  // namespace

@@ -408,7 +408,8 @@ class Interpreter {
       const auto index = static_cast<std::size_t>(std::stoul(name));
       return &items_[menu[index < menu.size() ? index : 0]];
     }
-    for (std::size_t index : menu) {
+    // An entry may have no id; an empty name is none of them.
+    for (std::size_t index : name.empty() ? std::vector<std::size_t>() : menu) {
       if (items_[index].id == name || items_[index].title == name) return &items_[index];
     }
     return &items_[menu[0]];

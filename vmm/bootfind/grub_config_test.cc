@@ -126,6 +126,14 @@ TEST_CASE("grub.cfg: saved_entry in grubenv picks an entry of a submenu", "[boot
   CHECK(entry.command_line == "root=UUID=5555-aaaa ro \"dyndbg=file a.c +p\"");
 }
 
+TEST_CASE("grub.cfg: an empty default is the first entry, not the first without an id",
+          "[bootfind]") {
+  CHECK(kernel_of("set default=\"${saved_entry}\"\n"
+                  "menuentry 'A' --id a {\n linux /boot/a\n}\n"
+                  "menuentry 'B' {\n linux /boot/b\n}\n",
+                  "") == "/boot/a");
+}
+
 TEST_CASE("grub.cfg: next_entry, numbers and titles pick as in GRUB", "[bootfind]") {
   CHECK(kernel_of(kMkconfig, "next_entry=1>1\n") == "/boot/vmlinuz-5.10");
   CHECK(

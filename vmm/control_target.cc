@@ -42,6 +42,7 @@ Json to_json(const DiskStat& disk, std::size_t index) {
                {"flushes", disk.requests.flushes},
                {"discards", disk.requests.discards},
                {"failures", disk.requests.failures},
+               {"waiting", disk.waiting},
                {"caches", nullptr}};
   if (disk.caches) {
     json["caches"] = Json::array();

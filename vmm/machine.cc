@@ -2,11 +2,13 @@
 #include "vmm/machine.h"
 
 #include <fmt/core.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <future>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -29,6 +31,7 @@
 #include "vmm/core/bus.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
+#include "vmm/core/unique_fd.h"
 #include "vmm/end_signal.h"
 #include "vmm/kernel_params.h"
 #include "vmm/kvm/vcpu.h"
@@ -76,12 +79,13 @@ Result<GuestMemory> create_memory(std::uint64_t bytes) {
 // In the order of making; taken apart in reverse, so that nothing outlives what it uses.
 struct Machine::Parts {
   Parts(const MachineConfig& the_config, GuestMemory the_memory, kvm::Kvm the_kvm,
-        std::unique_ptr<kvm::Vm> the_vm, EndSignal the_end)
+        std::unique_ptr<kvm::Vm> the_vm, EndSignal the_end, UniqueFd the_waiting_fd)
       : config(the_config),
         memory(std::move(the_memory)),
         kvm(std::move(the_kvm)),
         vm(std::move(the_vm)),
-        end(std::move(the_end)) {}
+        end(std::move(the_end)),
+        waiting_fd(std::move(the_waiting_fd)) {}
 
   Result<void> add_legacy_devices(legacy::ConsoleSink& console);
   Result<void> add_pci(legacy::ConsoleSink& console);
@@ -90,12 +94,14 @@ struct Machine::Parts {
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
   void start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go);
   void settle();
+  void apply_pause();
 
   const MachineConfig config;
   GuestMemory memory;
   kvm::Kvm kvm;
   std::unique_ptr<kvm::Vm> vm;
   EndSignal end;
+  const UniqueFd waiting_fd;  // an eventfd
   Bus ports{"port"};
   Bus mmio{"MMIO"};
 
@@ -117,6 +123,8 @@ struct Machine::Parts {
   pci::Root pci_root{{layout::kPciWindow, layout::kPciWindowSize}};
 
   std::vector<std::unique_ptr<kvm::Vcpu>> vcpus;
+  std::mutex pause_mutex;
+  bool pause_wanted = false;  // by pause(); guarded by pause_mutex
 };
 
 Result<void> Machine::Parts::add_legacy_devices(legacy::ConsoleSink& console) {
@@ -149,7 +157,11 @@ Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console) {
   VMM_CHECK(mmio.insert(layout::kPciEcam, layout::kPciEcamSize, pci_root.ecam()));
   VMM_CHECK(mmio.insert(layout::kPciWindow, layout::kPciWindowSize, pci_root.window()));
   for (const std::unique_ptr<MachineDisk>& disk : disks) {
-    VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root, config.retry_hint));
+    auto on_waiting = [this] {
+      std::uint64_t one = 1;
+      [[maybe_unused]] ssize_t put = ::write(waiting_fd.get(), &one, sizeof one);
+    };
+    VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root, config.retry_hint, std::move(on_waiting)));
   }
   // After the disks, whose slots so depend on nothing else.
   VMM_TRY(devices, MachineDevices::create(config, {memory, *vm, *vm, pci_root}, console));
@@ -215,8 +227,10 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   VMM_TRY(kvm::Kvm kvm, kvm::Kvm::open());
   VMM_TRY(std::unique_ptr<kvm::Vm> vm, kvm::Vm::create(kvm));
   VMM_TRY(EndSignal end, EndSignal::create());
+  UniqueFd waiting_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!waiting_fd) return fail_errno(errno, "eventfd");
   auto parts = std::make_unique<Parts>(config, std::move(memory), std::move(kvm), std::move(vm),
-                                       std::move(end));
+                                       std::move(end), std::move(waiting_fd));
   for (std::size_t i = 0; i < config.disks.size(); ++i) {
     VMM_TRY(std::unique_ptr<MachineDisk> disk, MachineDisk::open(config.disks[i], i));
     parts->disks.push_back(std::move(disk));
@@ -278,8 +292,26 @@ void Machine::Parts::start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go) {
   vcpu.start(ports, mmio, std::move(on_end), std::move(on_begin));
 }
 
+// The only place that pauses vCPUs or lets them go on.
+void Machine::Parts::apply_pause() {
+  const bool waits =
+      std::any_of(disks.begin(), disks.end(),
+                  [](const std::unique_ptr<MachineDisk>& disk) { return disk->waiting(); });
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : vcpus) {
+    if (pause_wanted || waits) {
+      vcpu->request_pause();
+    } else {
+      vcpu->resume();
+    }
+  }
+}
+
 bool Machine::pause() {
-  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->request_pause();
+  {
+    std::lock_guard lock(parts_->pause_mutex);
+    parts_->pause_wanted = true;
+    parts_->apply_pause();
+  }
   const auto deadline = std::chrono::steady_clock::now() + kPauseTimeout;
   for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) {
     while (!vcpu->held()) {
@@ -291,8 +323,21 @@ bool Machine::pause() {
 }
 
 void Machine::resume() {
-  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) vcpu->resume();
   retry_writes();
+  std::lock_guard lock(parts_->pause_mutex);
+  parts_->pause_wanted = false;
+  parts_->apply_pause();
+}
+
+int Machine::waiting_fd() const {
+  return parts_->waiting_fd.get();
+}
+
+void Machine::follow_waiting() {
+  std::uint64_t count;
+  [[maybe_unused]] ssize_t got = ::read(parts_->waiting_fd.get(), &count, sizeof count);
+  std::lock_guard lock(parts_->pause_mutex);
+  parts_->apply_pause();
 }
 
 bool Machine::paused() const {

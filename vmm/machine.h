@@ -37,13 +37,18 @@ class Machine {
   // sandbox::close_doors(). Once.
   Result<void> start();
 
-  // From any thread: changes to disks that failed and wait (werror=) are carried out again.
+  // From any thread: changes to disks that failed and wait (werror=) are carried out again. The
+  // vCPUs stand still from the first that waits until none does, if somebody watches
+  // waiting_fd(): when it is readable, follow_waiting().
   void retry_writes();
+  int waiting_fd() const;
+  void follow_waiting();
 
   // From any thread. A guest's operating system then shuts down, if it likes.
   void press_power_button();
 
-  // From any thread, between start() and finish(): the vCPUs stand still, or go on. pause() waits
+  // From any thread, between start() and finish(): the vCPUs stand still, or go on (once no change
+  // to a disk waits: resume() has them tried again). pause() waits
   // until they do; where one is held up (by a terminal that nobody reads), it stands still once it
   // is free, and false is returned meanwhile. Disk I/O under way goes on.
   bool pause();

@@ -73,7 +73,7 @@ Result<bool> MachineDisk::has_partition_table() {
 
 Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
                                  KickRegistrar& kicks, pci::Root& root,
-                                 const std::string& retry_hint) {
+                                 const std::string& retry_hint, std::function<void()> on_waiting) {
   virtio::BlkOptions options;
   options.name = options_.path;
   // The file's name, so that /dev/disk/by-id tells disks apart.
@@ -81,6 +81,7 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
   if (options.id.empty()) options.id = options_.path.substr(options_.path.rfind('/') + 1);
   options.write_errors = options_.write_errors;
   options.retry_hint = retry_hint;
+  options.on_waiting = std::move(on_waiting);
   blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory);
   VMM_TRY(transport_, virtio::PciTransport::create(*blk_, msi, &kicks));
   VMM_TRY([[maybe_unused]] unsigned slot, root.attach(*transport_));
@@ -97,7 +98,10 @@ DiskStat MachineDisk::stat() {
   stat.format = disk_->format();
   stat.size = disk_->size();
   stat.read_only = disk_->read_only();
-  if (blk_) stat.requests = blk_->stats();
+  if (blk_) {
+    stat.requests = blk_->stats();
+    stat.waiting = blk_->waiting();
+  }
   // Shared, since the work may come after this has given up. What is posted before the disk's end
   // runs before it.
   using Caches = std::vector<disk::CacheStatistics>;
@@ -111,6 +115,10 @@ DiskStat MachineDisk::stat() {
 
 void MachineDisk::retry_writes() {
   blk_->retry();
+}
+
+bool MachineDisk::waiting() const {
+  return blk_->waiting();
 }
 
 Result<void> MachineDisk::close() {

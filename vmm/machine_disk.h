@@ -3,6 +3,7 @@
 // device on it and the PCI function that the guest sees.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -36,9 +37,11 @@ class MachineDisk {
   Result<bool> has_partition_table();
 
   // Makes the device and puts it on the bus. All must outlive this. `retry_hint` tells the user
-  // how to have retry_writes() called.
+  // how to have retry_writes() called; `on_waiting` is called on the disk's thread when waiting()
+  // changes.
   Result<void> attach(const GuestMemory& memory, MsiController& msi, KickRegistrar& kicks,
-                      pci::Root& root, const std::string& retry_hint);
+                      pci::Root& root, const std::string& retry_hint,
+                      std::function<void()> on_waiting);
 
   // Takes from the disk's thread what it needs no more, now that the image is open. Before any vCPU
   // runs.
@@ -49,6 +52,8 @@ class MachineDisk {
 
   // From any thread: changes that failed and wait are carried out again. After attach().
   void retry_writes();
+  // From any thread: whether there are such changes.
+  bool waiting() const;
 
   // When no vCPU runs any more: waits for what is in flight, flushes, and closes the image.
   Result<void> close();

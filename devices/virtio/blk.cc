@@ -241,11 +241,13 @@ Task<bool> Blk::wait_for_retry(const Error& error, const char* what, std::uint64
   if (failed_.empty() && nr_told_ < kMaxTold) {
     ++nr_told_;
     log::error(
-        "{}: {} of {} bytes at {:#x} failed: {}; the guest's request waits. When it can succeed, "
-        "have it tried again: {}",
+        "{}: {} of {} bytes at {:#x} failed: {}; the guest's request waits, and the VM is "
+        "paused. When it can succeed, have it tried again: {}",
         options_.name, what, length, offset, error.message(), options_.retry_hint);
   }
+  if (nr_waiting_.fetch_add(1) == 0) options_.on_waiting();
   co_await failed_.wait();
+  if (nr_waiting_.fetch_sub(1) == 1) options_.on_waiting();
   co_return !server_.stopping();
 }
 

@@ -35,6 +35,8 @@ struct BlkOptions {
   std::uint16_t queue_size = 256;  // a power of two, 4 to Virtqueue::kMaxSize
   disk::WriteErrors write_errors = disk::WriteErrors::kReport;
   std::string retry_hint;  // in messages: what makes somebody call retry()
+  // Called on the loop's thread when waiting() changes.
+  std::function<void()> on_waiting = [] {};
 };
 
 // What the guest has asked for so far, and got an answer to. Bytes are those of good answers.
@@ -68,6 +70,8 @@ class Blk final : public Device, private QueueServer::Handler {
   // From any thread: requests that wait because they failed (BlkOptions::write_errors) are carried
   // out again.
   void retry();
+  // From any thread: whether requests wait for retry().
+  bool waiting() const { return nr_waiting_.load() != 0; }
 
  private:
   // Written on the loop's thread alone.
@@ -107,6 +111,7 @@ class Blk final : public Device, private QueueServer::Handler {
   unsigned nr_told_ = 0;  // lines about requests that wait, since the last retry()
   EventLoop& loop_;
   WaitQueue failed_;  // those that wait to be retried
+  std::atomic<unsigned> nr_waiting_ = 0;
   QueueServer server_;
 };
 

@@ -374,9 +374,11 @@ TEST_CASE("Blk: requests changed by dice harm nobody", "[blk][hostile]") {
 TEST_CASE("Blk: werror=enospc: a write without space waits until it is retried", "[blk]") {
   BlkBenchOptions options;
   options.blk.write_errors = disk::WriteErrors::kWaitNoSpace;
+  std::atomic<int> nr_changes = 0;
+  options.blk.on_waiting = [&] { ++nr_changes; };
   Bench bench(options);
   bench.start();
-  bench.disk.fail_with = ENOSPC;
+  int expected_changes = 0;
   for (BlkCommand command :
        {bench.command(BlkType::kOut, 8, 4096), bench.range_command(BlkType::kWriteZeroes, 8, 8),
         bench.range_command(BlkType::kDiscard, 8, 8), bench.command(BlkType::kFlush, 0, 0)}) {
@@ -386,14 +388,20 @@ TEST_CASE("Blk: werror=enospc: a write without space waits until it is retried",
     if (bench.queue().needs_kick()) bench.driver->kick(0);
     bench.settle();
     CHECK(!bench.queue().has_used());
-    bench.blk.retry();  // too early
+    CHECK(bench.blk.waiting());
+    CHECK(nr_changes == ++expected_changes);
+    bench.blk.retry();  // too early: it waits again
     bench.settle();
     CHECK(!bench.queue().has_used());
+    CHECK(bench.blk.waiting());
+    CHECK(nr_changes == (expected_changes += 2));
     bench.disk.fail_with = 0;
     bench.blk.retry();
     CHECK(bench.wait_for([&] { return bench.queue().has_used(); }));
     CHECK(bench.queue().take_used());
     CHECK(bench.status_of(command) == kOk);
+    CHECK(!bench.blk.waiting());
+    CHECK(nr_changes == ++expected_changes);
   }
   // What does not go away by itself is reported.
   bench.disk.fail_with = EIO;

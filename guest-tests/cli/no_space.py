@@ -4,6 +4,7 @@
 guest `blk`. The file system is a tmpfs of 1 MiB in a mount namespace of our own, for which one must be root. Output: TAP.
 """
 
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ sys.path.insert(0, os.path.join(HERE, ".."))
 from tap import Tap
 
 LIMIT = 60  # seconds for what takes one or two: the machine may be busy
-WAITS = "the guest's request waits"
+WAITS = "the guest's request waits, and the VM is paused"
 HINT = r"kill -USR1 ([0-9]+)"
 
 
@@ -98,13 +99,24 @@ class Cases:
             assert status == 0, f"status {status}: {guest.told()}"
             assert "not ok" not in console and "1..25" in console, console
 
+    def state(self, name):
+        said = subprocess.run([self.vmm, "stat", name, "--output", "json"], check=True, capture_output=True, text=True, timeout=LIMIT)
+        stat = json.loads(said.stdout)
+        return stat["state"], stat["disks"][0]["waiting"]
+
     def resumes(self):
-        with self.tap.step("vmm resume has it tried again too"), \
-                self.start("qcow2", "--name", f"no-space-{os.getpid()}") as guest:
-            guest.wait_until_told(1)
-            os.unlink(self.filler)
-            asked = subprocess.run([self.vmm, "resume", f"no-space-{os.getpid()}"], capture_output=True, text=True, timeout=LIMIT)
-            assert asked.returncode == 0, asked.stderr
+        name = f"no-space-{os.getpid()}"
+        with self.tap.step("the VM is paused while the write waits, and vmm resume has it tried again"), \
+                self.start("qcow2", "--name", name) as guest:
+            for times in (1, 2):
+                guest.wait_until_told(times)
+                deadline = time.monotonic() + LIMIT
+                while self.state(name) != ("paused", True):
+                    assert time.monotonic() < deadline, f"not paused: {self.state(name)}"
+                if times == 2:
+                    os.unlink(self.filler)
+                asked = subprocess.run([self.vmm, "resume", name], capture_output=True, text=True, timeout=LIMIT)
+                assert asked.returncode == 0, asked.stderr
             status, console = guest.end()
             assert status == 0 and "not ok" not in console, f"status {status}: {guest.told()}"
 

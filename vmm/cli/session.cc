@@ -109,11 +109,12 @@ Result<Session::End> Session::wait_for_end(Machine& machine) {
   End end;
   while (!end.by_user && end.signal == 0) {
     bool want_input = input_open_ && pending_.empty();
-    std::array<pollfd, 4> fds = {{
+    std::array<pollfd, 5> fds = {{
         {machine.ended_fd(), POLLIN, 0},
         {signal_fd_.get(), POLLIN, 0},
         {input_room_fd_.get(), POLLIN, 0},
         {want_input ? in_fd_ : -1, POLLIN, 0},
+        {machine.waiting_fd(), POLLIN, 0},
     }};
     if (::poll(fds.data(), fds.size(), -1) < 0) {
       if (errno == EINTR) continue;
@@ -126,6 +127,7 @@ Result<Session::End> Session::wait_for_end(Machine& machine) {
     if (is_readable(fds[1])) handle_signal(machine, end);
     if (is_readable(fds[2])) pass_input(machine);
     if (is_readable(fds[3])) read_input(machine, end);
+    if (is_readable(fds[4])) machine.follow_waiting();
   }
   return end;
 }

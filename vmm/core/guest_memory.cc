@@ -10,6 +10,22 @@ namespace vmm {
 namespace {
 
 constexpr std::uint64_t kPageSize = 4096;
+constexpr std::uint64_t kHugePage = 2 << 20;
+
+// Where `start` is in its huge page, so is the address given: only then KVM can map the guest's
+// huge pages as such (Linux: arch/x86/kvm/x86.c, kvm_alloc_memslot_metadata).
+void* map_aligned(GuestAddress start, std::uint64_t size) {
+  // NORESERVE: an over-committed guest is the user's choice; the host's OOM handling decides, as
+  // for any process.
+  void* mapped = ::mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* first = static_cast<std::byte*>(mapped);
+  const std::uint64_t before = (start.value - reinterpret_cast<std::uintptr_t>(first)) % kHugePage;
+  if (before > 0) ::munmap(first, before);
+  if (before < kHugePage) ::munmap(first + before + size, kHugePage - before);
+  return first + before;
+}
 
 }  // namespace
 
@@ -21,16 +37,14 @@ Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges) {
     assert(range.start.value >= previous_end);
     previous_end = range.start.value + range.size;
 
-    // NORESERVE: an over-committed guest is the user's choice; the host's OOM handling decides, as
-    // for any process.
-    void* host = ::mmap(nullptr, range.size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (host == MAP_FAILED) {
+    void* host = map_aligned(range.start, range.size);
+    if (host == nullptr) {
       return fail_errno(
           errno, fmt::format("guest memory: cannot map {} MiB (see --mem)", range.size >> 20));
     }
     memory.regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
     ::madvise(host, range.size, MADV_DONTDUMP);  // guest secrets stay out of our core dumps
+    ::madvise(host, range.size, MADV_HUGEPAGE);  // fails where the kernel has none
   }
   return memory;
 }

@@ -45,8 +45,8 @@ class GuestMemory {
   };
 
   // Maps anonymous memory for each range; ranges must be page-aligned, ascending, and must not
-  // overlap. Nothing is touched: pages appear as the guest uses them, and core dumps leave them out
-  // (MADV_DONTDUMP).
+  // overlap. Nothing is touched: pages appear as the guest uses them, huge ones where the host has
+  // them (MADV_HUGEPAGE), and core dumps leave them out (MADV_DONTDUMP).
   static Result<GuestMemory> create(std::span<const Range> ranges);
 
   GuestMemory(GuestMemory&& other) noexcept = default;

@@ -72,6 +72,23 @@ TEST_CASE("GuestMemory: the guest's secrets are not in a core dump of ours", "[c
     return;
   }
   CHECK(flags.find(" dd ") != std::string::npos);
+  const bool has_huge_pages = std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled").good();
+  CHECK((flags.find(" hg ") != std::string::npos || !has_huge_pages));
+}
+
+TEST_CASE("GuestMemory: the guest's huge pages lie on the host's", "[core]") {
+  constexpr std::uint64_t kHugePage = 2 << 20;
+  const GuestMemory::Range ranges[] = {{GuestAddress(0), 5 << 20},
+                                       {GuestAddress(0x1ff000), 0x1000},
+                                       {GuestAddress(0x1000000), 0x1000}};
+  for (const GuestMemory::Range& range : ranges) {
+    GuestMemory memory = *GuestMemory::create(std::span(&range, 1));
+    const GuestMemory::Region& region = memory.regions().front();
+    CHECK(region.size == range.size);
+    CHECK(reinterpret_cast<std::uintptr_t>(region.host) % kHugePage ==
+          range.start.value % kHugePage);
+    REQUIRE(memory.write_object(range.start + (range.size - 1), std::uint8_t{1}));
+  }
 }
 
 }  // namespace

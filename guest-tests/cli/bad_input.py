@@ -118,6 +118,17 @@ class Cases:
             self.refused(f"--cpus {cpus}", ["run", "-k", self.kernel, f"--cpus={cpus}"], "cpus")
         self.refused("an unknown console", ["run", "-k", self.kernel, "--console", "teletype"], "console")
 
+    def configs(self):
+        for name, text, *patterns in (
+                ("an unknown member in a configuration file", b'{"mem": 16,\n"frobnicate": 1}', "line 2", "frobnicate", "known are"),
+                ("a wrong type in a configuration file", b'{\n\n"kernel": 7}', "line 3", "kernel", "must be a string"),
+                ("a bad value in a configuration file", b'{"cpus": 1000}', "line 1", "cpus"),
+                ("a configuration file that is no JSON", b"mem = 16\n", "line 1"),
+                ("an array as configuration file", b"[]", "line 1", "object")):
+            self.refused(name, ["run", "-k", self.kernel, "--config", self.file("vm.json", text)], "--config", "vm.json", *patterns)
+        self.refused("a directory as configuration file", ["run", "--config", self.directory], "--config", "directory")
+        self.refused("a configuration file that is not there", ["run", "--config", "none.json"], "none.json", "No such file")
+
     def kernels(self):
         self.refused("a kernel that is not there", ["run", "-k", "none.img"], "none.img", "No such file")
         self.refused("a directory as kernel", ["run", "-k", self.directory], re.escape(self.directory), "directory")
@@ -173,6 +184,7 @@ class Cases:
 
     def run(self):
         self.usage()
+        self.configs()
         self.kernels()
         self.disks()
         self.headers()

@@ -10,7 +10,9 @@
 #include <CLI/Formatter.hpp>
 #include <cstdio>
 
+#include "vmm/cli/config_file.h"
 #include "vmm/cli/disk_option.h"
+#include "vmm/cli/dry_run.h"
 #include "vmm/cli/reboot.h"
 #include "vmm/cli/session.h"
 #include "vmm/cli/size.h"
@@ -41,6 +43,8 @@ struct RunFlags {
   bool rng = true, no_reboot = false;
   std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks;
+  std::string config;
+  bool print_config = false, dry_run = false;
   bool no_sandbox = false;
   sandbox::SandboxConfig sandbox;
 };
@@ -59,6 +63,18 @@ void add_sandbox_options(CLI::App& app, RunFlags& flags) {
       ->type_name("N");
   app.add_option("--gid", flags.sandbox.gid, "Group id once all files are open (root only)")
       ->type_name("N");
+}
+
+void add_config_options(CLI::App& app, RunFlags& flags) {
+  app.add_option(
+         "--config", flags.config,
+         "A JSON file that says what flags say, {\"mem\": \"2G\", \"disk\": [...]}; flags on "
+         "the command line override it, --disk adds to it")
+      ->type_name("FILE");
+  app.add_flag("--print-config", flags.print_config,
+               "Start nothing; print the flags and defaults as such a file");
+  app.add_flag("--dry-run", flags.dry_run,
+               "Start nothing; check all that can be checked before a start, with status 0 or 1");
 }
 
 void add_options(CLI::App& app, RunFlags& flags) {
@@ -97,7 +113,8 @@ void add_options(CLI::App& app, RunFlags& flags) {
       ->check(CLI::IsMember({"serial", "virtio"}))
       ->capture_default_str();
   app.add_flag("--rng,!--no-rng", flags.rng,
-               "Give the guest random numbers (virtio-rng); the default");
+               "Give the guest random numbers (virtio-rng); the default")
+      ->default_str("true");
   app.add_flag("--no-reboot", flags.no_reboot,
                "End, with status 3, where the guest asks for a reboot");
   app.add_option("--debug-exit", flags.debug_exit,
@@ -106,6 +123,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option("--loglevel", flags.log_level, "What to tell on stderr")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
+  add_config_options(app, flags);
   add_sandbox_options(app, flags);
   app.footer(kFooter);
 }
@@ -255,20 +273,51 @@ Result<BootEnd> run_boot(const std::string& entry, MachineConfig config, int lis
   return end;
 }
 
+// As run_boot, up to where it would have effects.
+Result<int> dry_run(const std::string& entry, MachineConfig config) {
+  std::optional<bootfind::BootChoice> own;
+  if (config.kernel.empty()) {
+    VMM_TRY(own, choose_kernel(entry, config));
+  }
+  Result<void> checked = check_start(config);
+  if (!checked) return Unexpected(name_own_kernel(std::move(checked).error(), own, config));
+  return kExitSuccess;
+}
+
+// parse(), with what the file `config` names, where `arguments` name one.
+Result<std::optional<int>> parse_with_file(CLI::App& app, const std::string& config,
+                                           const Arguments& arguments) {
+  if (std::optional<int> status = parse(app, arguments)) return status;
+  if (config.empty()) return std::optional<int>();
+  Result<std::vector<std::string>> all =
+      with_config_file(app, std::string(config), arguments.values);
+  if (!all) return Unexpected(std::move(all).error().with_context("--config"));
+  std::vector<char*> pointers;
+  for (std::string& text : *all) pointers.push_back(text.data());
+  return parse(app, {arguments.program, pointers});
+}
+
 }  // namespace
 
 Result<int> run_command(const Arguments& arguments) {
   CLI::App app("Runs a virtual machine on this terminal until it powers off.");
   RunFlags flags;
   add_options(app, flags);
-  if (std::optional<int> status = parse(app, arguments)) return *status;
+  VMM_TRY(const std::optional<int> status, parse_with_file(app, flags.config, arguments));
+  if (status) return *status;
   log::set_level(to_level(flags.log_level));
   VMM_TRY(MachineConfig config, to_config(flags));
+  if (flags.print_config) {
+    VMM_TRY(const std::string text, to_config_file(app));
+    fmt::print("{}", text);
+    if (!flags.dry_run) return kExitSuccess;
+  }
   if (flags.boot == "list") {
     VMM_TRY(std::string list, list_disk_kernels(config.disks));
     fmt::print("{}", list);
     return kExitSuccess;
   }
+  if (flags.dry_run) return dry_run(flags.boot, std::move(config));
   VMM_TRY(const std::optional<control::Listener> listener,
           make_listener(config.name, !flags.name.empty()));
   const int listen_fd = listener ? listener->fd() : -1;

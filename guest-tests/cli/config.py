@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""config.py VMM: --config, --print-config and --dry-run, with guests of a few bytes. Output: TAP."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(HERE, ".."))
+sys.path.insert(0, HERE)
+
+# pylint: disable=wrong-import-position
+from tap import Tap
+from own_kernel import make_image
+from terminal import LOOP, POWER_OFF, pvh_kernel, same, say
+
+LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
+
+
+class Cases:
+    def __init__(self, vmm, directory):
+        self.vmm = vmm
+        self.directory = directory
+        self.tap = Tap()
+        self.kernel = self.file("kernel", pvh_kernel(say(b"h") + POWER_OFF + LOOP))
+        self.raw = self.file("disk.raw", bytes(1 << 20))
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def file(self, name, data):
+        with open(self.path(name), "wb") as file:
+            file.write(data)
+        return self.path(name)
+
+    def config(self, **members):
+        return self.file("vm.json", json.dumps(members).encode())
+
+    def run(self, *flags):
+        return subprocess.run([self.vmm, "run", *flags], stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT,
+                              check=False, cwd=self.directory, env={**os.environ, "XDG_RUNTIME_DIR": self.directory})
+
+    def files(self):
+        with self.tap.step("a file alone runs a machine"):
+            done = self.run("--config", self.config(kernel=self.kernel, mem=16, disk=[self.raw + ",format=raw"]))
+            same(done.returncode, 0, done.stderr)
+            same(done.stdout, b"h", done)
+        with self.tap.step("the command line overrides a file"):
+            done = self.run("--config", self.config(kernel="/nowhere", mem=16), "-k", self.kernel)
+            same(done.returncode, 0, done.stderr)
+        with self.tap.step("what is wrong in a file is told with the file's name, the line and the member"):
+            path = self.file("bad.json", b'{\n  "mem": 16,\n  "cpu": 2\n}\n')
+            done = self.run("--config", path)
+            same(done.returncode, 1, done.stderr)
+            wanted = f"vmm: --config: {path}: line 3: there is no 'cpu'; known are "
+            assert done.stderr.decode().startswith(wanted) and done.stderr.count(b"\n") == 1, done.stderr
+            done = self.run("--config", self.path("none.json"))
+            same(done.returncode, 1, done.stderr)
+            assert b"none.json" in done.stderr and b"No such file" in done.stderr, done.stderr
+
+    def prints(self):
+        with self.tap.step("--print-config starts nothing, and what it prints gives the same machine"):
+            flags = ["-k", self.kernel, "-m", "1G", "-c", "3", "-d", "a.img,format=raw,ro", "-d", "b,,c.img", "--no-rng",
+                     "-p", 'quiet "x=a b"', "--debug-exit", "0x501", "--name", "web"]
+            first = self.run(*flags, "--print-config")
+            same(first.returncode, 0, first.stderr)
+            told = json.loads(first.stdout)
+            for name, value in (("kernel", self.kernel), ("mem", "1G"), ("cpus", 3), ("rng", False), ("console", "serial"),
+                                ("disk", ["a.img,format=raw,ro", "b,,c.img"]), ("params", 'quiet "x=a b"'), ("name", "web"),
+                                ("debug-exit", "0x501"), ("no-reboot", False)):
+                same(told.get(name), value, name)
+            second = self.run("--config", self.file("told.json", first.stdout), "--print-config")
+            same(second.stdout, first.stdout, second.stderr)
+        with self.tap.step("--print-config refuses what a run would refuse on sight"):
+            same(self.run("--mem", "much", "--print-config").returncode, 1, "--mem much")
+
+    def dry(self, name, status, flags, *wanted):
+        """A dry run leaves every file as it is, says nothing where nothing is wrong, and else one line."""
+        with self.tap.step(f"--dry-run: {name}"):
+            before = self.fingerprint()
+            done = self.run("--dry-run", "-m", "16", *flags)
+            same(done.returncode, status, done.stderr)
+            same(done.stdout, b"", done)
+            lines = [line for line in done.stderr.splitlines() if b": warning: " not in line]
+            same(len(lines), 1 if status else 0, done.stderr)
+            for text in wanted:
+                assert text.encode() in done.stderr, done.stderr
+            same(self.fingerprint(), before, "a file changed")
+
+    def fingerprint(self):
+        state = {}
+        for name in sorted(os.listdir(self.directory)):
+            if os.path.isfile(self.path(name)):
+                with open(self.path(name), "rb") as file:
+                    state[name] = (hashlib.sha256(file.read()).hexdigest(), os.stat(self.path(name)).st_mtime_ns)
+        return state
+
+    def dry_runs(self):
+        disk = self.path("disk.qcow2")
+        subprocess.run([self.vmm, "disk", "create", "-q", "-f", "qcow2", disk, "64M"], check=True, timeout=LIMIT)
+        own = self.path("own.raw")
+        make_image(own, {"boot/vmlinuz-1": pvh_kernel(say(b"1") + POWER_OFF + LOOP)})
+        broken = self.path("broken.raw")
+        make_image(broken, {"boot/vmlinuz-1": b"#!/bin/sh\n" * 999})
+        kernel = ["-k", self.kernel]
+        self.dry("a machine that could start", 0, [*kernel, "-c", "2", "-d", disk, "-d", self.raw + ",format=raw"])
+        self.dry("the disk's own kernel", 0, ["-d", own + ",format=raw"])
+        self.dry("a disk's own kernel that is none", 1, ["-d", broken + ",format=raw"], "the disk's own kernel")
+        self.dry("a kernel that is none", 1, ["-k", self.raw], "disk.raw")
+        self.dry("an initrd that is not there", 1, [*kernel, "-i", "none"], "--initrd none", "No such file")
+        self.dry("a disk that is not there", 1, [*kernel, "-d", "none.qcow2"], "none.qcow2", "No such file")
+        self.dry("a disk of another format", 1, [*kernel, "-d", self.raw + ",format=qcow2"], "disk.raw")
+        self.dry("a debug port that is taken", 1, [*kernel, "--debug-exit", "0x3f8"], "--debug-exit")
+        self.dry("a name that no machine can have", 1, [*kernel, "--name", "../x"], "--name")
+        if os.geteuid() != 0:
+            os.chmod(self.raw, 0o444)
+            self.dry("a disk that may not be written", 1, [*kernel, "-d", self.raw + ",format=raw"], "disk.raw",
+                     "Permission denied")
+            os.chmod(self.raw, 0o644)
+        self.taken()
+
+    def taken(self):
+        """What a running machine has cannot be had again."""
+        loop = self.file("loop", pvh_kernel(say(b"h") + LOOP))
+        with subprocess.Popen([self.vmm, "run", "-k", loop, "-m", "16", "--name", "web", "-d", self.raw + ",format=raw"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              env={**os.environ, "XDG_RUNTIME_DIR": self.directory}) as running:
+            same(running.stdout.read(1), b"h", "the machine that has them")
+            self.dry("a name that a running machine has", 1, ["-k", self.kernel, "--name", "web"], "--name", "web")
+            self.dry("a disk that a running machine has", 1, ["-k", self.kernel, "-d", self.raw + ",format=raw"], "disk.raw")
+            running.terminate()
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        cases = Cases(os.path.abspath(sys.argv[1]), directory)
+        cases.files()
+        cases.prints()
+        cases.dry_runs()
+        return cases.tap.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,11 +24,15 @@ void fill_standard_descriptors() {
   if (fd > 2) ::close(fd);
 }
 
-// Scripts written for qemu-img and qemu-io want a program in their place: links of these names.
+// Scripts written for qemu-img and qemu-io want a program in their place: links of these names,
+// which messages begin with.
 vmm::Result<int> run(std::string_view program, std::span<char* const> values) {
   using namespace vmm::cli;
-  if (program == "vmm-img") return disk_command({"vmm-img", values});
-  if (program == "vmm-io") return disk_io_command({"vmm-io", values});
+  if (program == "vmm-img" || program == "qemu-img")
+    return disk_command({std::string(program), values});
+  if (program == "vmm-io" || program == "qemu-io") {
+    return disk_io_command({std::string(program), values});
+  }
   if (!values.empty() && values[0] == std::string_view("complete")) {
     return complete_command({"vmm complete", values.subspan(1)});
   }

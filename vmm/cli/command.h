@@ -25,6 +25,12 @@ inline constexpr int kExitUsage = 2;
 struct Arguments {
   std::string program;            // "vmm run": how messages and the help text name the command
   std::span<char* const> values;  // what follows it
+
+  // What messages begin with: for a link that stands in for another program, its name alone, as
+  // scripts expect it of that program.
+  std::string speaker() const {
+    return program.starts_with("vmm ") ? program : program.substr(0, program.find(' '));
+  }
 };
 
 struct Command {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/cli/disk.h"
 
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
 namespace vmm::cli {
 
 namespace {
@@ -27,6 +31,11 @@ Result<int> disk_command(const Arguments& arguments) {
 }
 
 std::optional<int> parse_tool(CLI::App& app, const Arguments& arguments) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_items_expected_max() == 1) {
+      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    }
+  }
   const std::optional<int> status = parse(app, arguments);
   return status == kExitUsage ? kExitFailure : status;
 }

@@ -41,7 +41,7 @@ Result<int> disk_bench_command(const Arguments& arguments) {
   const CLI::Option* random = app.get_option("--random");
   if (const auto status = parse_tool(app, arguments)) return *status;
   config.random = random->count() > 0;
-  return tools::run_bench_tool(config, tools::Console{.program = arguments.program});
+  return tools::run_bench_tool(config, tools::Console{.program = arguments.speaker()});
 }
 
 }  // namespace vmm::cli

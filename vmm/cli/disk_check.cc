@@ -27,7 +27,7 @@ Result<int> disk_check_command(const Arguments& arguments) {
                "Although another process may be writing the image");
   app.add_option("IMAGE", config.image.path, "The image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
-  return tools::run_check(config, tools::Console{.program = arguments.program, .quiet = quiet});
+  return tools::run_check(config, tools::Console{.program = arguments.speaker(), .quiet = quiet});
 }
 
 }  // namespace vmm::cli

@@ -24,7 +24,7 @@ Result<int> disk_commit_command(const Arguments& arguments) {
   app.add_flag("-q", quiet, "Print errors only");
   app.add_option("IMAGE", config.image.path, "The overlay")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
-  const tools::Console console{.program = arguments.program, .quiet = quiet};
+  const tools::Console console{.program = arguments.speaker(), .quiet = quiet};
   if (!cache.empty()) {
     const auto mode = tools::parse_cache_mode(cache);
     if (!mode) {

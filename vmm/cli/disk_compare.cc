@@ -29,7 +29,7 @@ Result<int> disk_compare_command(const Arguments& arguments) {
   app.add_option("IMAGE1", config.first.path, "The first image")->required();
   app.add_option("IMAGE2", config.second.path, "The second image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
-  tools::Console console{.program = arguments.program, .quiet = quiet};
+  tools::Console console{.program = arguments.speaker(), .quiet = quiet};
   for (tools::ImageOptions* image : {&config.first, &config.second}) {
     image->force_share = force_share;
     if (cache.empty()) continue;

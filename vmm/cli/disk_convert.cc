@@ -39,7 +39,7 @@ Result<int> disk_convert_command(const Arguments& arguments) {
   app.add_option("FILES", config.files, "The sources, then the target")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
   config.progress |= isatty(fileno(stdout)) == 1;
-  return tools::run_convert(config, tools::Console{.program = arguments.program, .quiet = quiet});
+  return tools::run_convert(config, tools::Console{.program = arguments.speaker(), .quiet = quiet});
 }
 
 }  // namespace vmm::cli

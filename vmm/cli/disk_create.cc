@@ -24,7 +24,7 @@ Result<int> disk_create_command(const Arguments& arguments) {
   app.add_option("FILE", config.path, "The image to make");
   app.add_option("SIZE", config.size, "Virtual size, as 20G; the base image's where left out");
   if (const auto status = parse_tool(app, arguments)) return *status;
-  return tools::run_create(config, tools::Console{.program = arguments.program, .quiet = quiet});
+  return tools::run_create(config, tools::Console{.program = arguments.speaker(), .quiet = quiet});
 }
 
 }  // namespace vmm::cli

@@ -88,7 +88,7 @@ Result<int> disk_io_command(const Arguments& arguments) {
   declare(app, io);
   if (const auto status = parse_tool(app, arguments)) return *status;
 
-  tools::Console console{.program = arguments.program};
+  tools::Console console{.program = arguments.speaker()};
   if (const Result<void> applied = apply(io); !applied) {
     console.error(applied.error());
     return kExitFailure;

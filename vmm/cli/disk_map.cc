@@ -20,7 +20,7 @@ Result<int> disk_map_command(const Arguments& arguments) {
                "Although another process may be writing the image");
   app.add_option("IMAGE", config.image.path, "The image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
-  return tools::run_map(config, tools::Console{.program = arguments.program});
+  return tools::run_map(config, tools::Console{.program = arguments.speaker()});
 }
 
 }  // namespace vmm::cli

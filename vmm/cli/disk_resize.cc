@@ -41,7 +41,7 @@ Result<int> disk_resize_command(const Arguments& arguments) {
   std::string separator = "--";
   const std::vector<char*> values = with_sizes_last(arguments.values, separator);
   if (const auto status = parse_tool(app, {arguments.program, values})) return *status;
-  return tools::run_resize(config, tools::Console{.program = arguments.program, .quiet = quiet});
+  return tools::run_resize(config, tools::Console{.program = arguments.speaker(), .quiet = quiet});
 }
 
 }  // namespace vmm::cli

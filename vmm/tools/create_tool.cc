@@ -48,6 +48,10 @@ Result<NewImage> new_image(const CreateConfig& config) {
                   "Invalid image size specified. You may use k, M, G, T, P or E suffixes for "
                   "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
     }
+    if (image.size) {
+      return fail(ErrorKind::kInvalid,
+                  fmt::format("{}: The image size must be specified only once", image.path));
+    }
     image.size = *size;
   }
   return image;

@@ -72,7 +72,7 @@ Result<void> copy_down(Session& session, OpenedImage& overlay, OpenedImage& base
     VMM_CHECK(session.wait(base.truncate(size, "off")));
   }
   CopyConfig copy;
-  copy.target_is_zero = false;
+  copy.target_zero_from = CopyConfig::kNowhere;
   copy.skip_absent = true;
   Progress progress(console.out, config.progress && !console.quiet, size);
   const std::vector<disk::Disk*> sources = {&overlay.disk()};

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "vmm/tools/copy_image.h"
 #include "vmm/tools/create_image.h"
+#include "vmm/tools/file_name.h"
 #include "vmm/tools/session.h"
 #include "vmm/tools/size.h"
 
@@ -26,13 +28,19 @@ Result<CacheMode> cache_mode(const std::string& word, const char* fallback, cons
   return fail(ErrorKind::kInvalid, fmt::format("Invalid {} cache option: {}", which, word));
 }
 
-Result<CopyConfig> copy_config(const ConvertConfig& config) {
+// Where the target has a backing file, `backing_size` is that file's.
+Result<CopyConfig> copy_config(const ConvertConfig& config,
+                               std::optional<std::uint64_t> backing_size) {
   CopyConfig copy;
   copy.nr_workers = config.nr_workers;
   copy.in_order = !config.out_of_order;
   copy.compressed = config.compressed;
-  copy.skip_backing = !config.backing_file.empty();
-  copy.target_is_zero = config.backing_file.empty() && (config.target_is_zero || !config.no_create);
+  copy.skip_backing = backing_size.has_value();
+  if (backing_size) {
+    copy.target_zero_from = *backing_size;
+  } else if (config.no_create && !config.target_is_zero) {
+    copy.target_zero_from = CopyConfig::kNowhere;
+  }
   if (config.nr_workers < 1 || config.nr_workers > kMaxWorkers) {
     return fail(ErrorKind::kInvalid,
                 "Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
@@ -78,16 +86,33 @@ Result<NewImage> new_image(const ConvertConfig& config, std::uint64_t size) {
   }
   if (!config.backing_file.empty()) image.backing_file = config.backing_file;
   if (!config.backing_format.empty()) image.backing_format = config.backing_format;
+  if (!image.backing_file.empty() && config.files.size() > 2) {
+    return fail(ErrorKind::kInvalid,
+                "Having a backing file for the target makes no sense when concatenating multiple "
+                "input images");
+  }
   if (!image.backing_file.empty() && image.backing_format.empty()) {
-    return fail(ErrorKind::kInvalid, "backing format must be specified: -F");
+    return fail(ErrorKind::kInvalid, "Use of backing file requires explicit backing format: -F");
   }
   if (!image.size) image.size = size;
   return image;
 }
 
+// Nothing where the target shall have none.
+Result<std::optional<std::uint64_t>> size_of_backing(Session& session, const NewImage& target) {
+  if (target.backing_file.empty()) return std::optional<std::uint64_t>();
+  ImageOptions options;
+  options.path = resolve_against(target.path, target.backing_file);
+  options.format = target.backing_format;
+  options.read_only = true;
+  VMM_TRY(const auto backing, session.open(std::move(options)));
+  const std::uint64_t size = backing->disk().size();
+  VMM_CHECK(session.close(*backing));
+  return std::optional(size);
+}
+
 Result<std::unique_ptr<OpenedImage>> open_target(Session& session, const ConvertConfig& config,
-                                                 std::uint64_t size) {
-  VMM_TRY(NewImage image, new_image(config, size));
+                                                 NewImage image, std::uint64_t size) {
   ImageOptions options;
   options.path = image.path;
   options.format = image.format;
@@ -114,7 +139,7 @@ Result<int> run(const ConvertConfig& config, const Console& console) {
   if (config.files.size() < 2) {
     return fail(ErrorKind::kInvalid, "Must specify image file name: a source, and a target");
   }
-  VMM_TRY(CopyConfig copy, copy_config(config));
+  VMM_CHECK(copy_config(config, {}));  // before anything is opened
   VMM_TRY(Session session, Session::start());
   VMM_TRY(const Sources sources, open_sources(session, config));
   std::uint64_t size = 0;
@@ -123,7 +148,10 @@ Result<int> run(const ConvertConfig& config, const Console& console) {
     disks.push_back(&source->disk());
     size += source->disk().size();
   }
-  VMM_TRY(const auto target, open_target(session, config, size));
+  VMM_TRY(NewImage image, new_image(config, size));
+  VMM_TRY(const auto backing_size, size_of_backing(session, image));
+  VMM_TRY(const CopyConfig copy, copy_config(config, backing_size));
+  VMM_TRY(const auto target, open_target(session, config, std::move(image), size));
   Result<void> copied;
   {
     Progress progress(console.out, config.progress && !console.quiet, size);

@@ -13,6 +13,7 @@
 #include "vmm/io/sync.h"
 #include "vmm/tools/aligned_buffer.h"
 #include "vmm/tools/block_status.h"
+#include "vmm/tools/concatenation.h"
 #include "vmm/tools/worker_pool.h"
 
 namespace vmm::tools {
@@ -28,11 +29,9 @@ bool all_zero(std::span<std::byte> bytes) {
   return is_zero(IoVec(&whole, 1));
 }
 
-// A piece of the target, and where it comes from.
+// What is copied at once.
 struct Piece {
-  disk::Disk* source = nullptr;
-  std::uint64_t source_offset = 0;
-  std::uint64_t target_offset = 0;
+  std::uint64_t offset = 0;  // in both
   std::uint64_t length = 0;
   bool zero = false;  // nothing to read
   std::uint64_t number = 0;
@@ -43,7 +42,7 @@ class Copier {
   Copier(EventLoop& loop, const std::vector<disk::Disk*>& sources, OpenedImage& target,
          const CopyConfig& config, Progress& progress)
       : loop_(loop),
-        sources_(sources),
+        source_(sources),
         target_(target),
         config_(config),
         progress_(progress),
@@ -77,6 +76,9 @@ class Copier {
   Task<Result<void>> write_packed_cluster(std::uint64_t offset, std::span<std::byte> cluster);
   Task<Result<void>> zero(std::uint64_t offset, std::uint64_t length);
 
+  bool is_zero_there(std::uint64_t target_offset) const {
+    return target_offset >= config_.target_zero_from;
+  }
   void fail_with(const Error& error) {
     if (result_) result_ = Unexpected(error);
   }
@@ -86,7 +88,7 @@ class Copier {
   }
 
   EventLoop& loop_;
-  const std::vector<disk::Disk*>& sources_;
+  const Concatenation source_;
   OpenedImage& target_;
   const CopyConfig& config_;
   Progress& progress_;
@@ -95,11 +97,9 @@ class Copier {
   std::optional<WorkerPool> pool_;
   Result<void> result_;
 
-  AsyncMutex next_mutex_;   // guards what next() changes
-  std::size_t source_ = 0;  // index
-  std::uint64_t at_ = 0;    // in that source
-  std::uint64_t base_ = 0;  // where that source starts in the target
-  BlockStatus status_;      // around at_, once looked up
+  AsyncMutex next_mutex_;  // guards what next() changes
+  std::uint64_t at_ = 0;   // where the next piece starts
+  BlockStatus status_;     // around at_, once looked up
   std::uint64_t nr_pieces_ = 0;
 
   std::uint64_t turn_ = 0;  // the piece whose writes may start
@@ -108,42 +108,30 @@ class Copier {
 
 Task<Result<std::optional<Piece>>> Copier::next() {
   const AsyncMutex::Lock lock = co_await next_mutex_.lock();
-  while (result_) {
-    if (source_ == sources_.size()) break;
-    disk::Disk& source = *sources_[source_];
-    if (at_ == source.size()) {
-      base_ += source.size();
-      at_ = 0;
-      status_ = {};
-      ++source_;
-      continue;
-    }
+  while (result_ && at_ < source_.size()) {
     if (at_ >= status_.end()) {
-      VMM_CO_TRY(status_, co_await merged_block_status(source, at_, source.size()));
+      VMM_CO_TRY(status_, co_await source_.block_status(at_));
     }
     // Compressed clusters are made whole, whatever their parts are in the source.
     const bool whole_clusters = config_.compressed;
     std::uint64_t end = status_.end();
     if (whole_clusters && !status_.zero) {
-      end = std::min(source.size(),
-                     (base_ + end + cluster_size_ - 1) / cluster_size_ * cluster_size_ - base_);
-    } else if (whole_clusters && end != source.size()) {
-      const std::uint64_t aligned = (base_ + end) / cluster_size_ * cluster_size_;
-      end = aligned > base_ + at_ ? aligned - base_
-                                  : std::min(source.size(), aligned + cluster_size_ - base_);
+      end = std::min(source_.size(), (end + cluster_size_ - 1) / cluster_size_ * cluster_size_);
+    } else if (whole_clusters && end != source_.size()) {
+      const std::uint64_t aligned = end / cluster_size_ * cluster_size_;
+      end = aligned > at_ ? aligned : std::min(source_.size(), aligned + cluster_size_);
     }
     const bool zero = status_.zero && end <= status_.end();
-    Piece piece{
-        .source = &source, .source_offset = at_, .target_offset = base_ + at_, .zero = zero};
-    piece.length = end - at_;
+    if (zero && at_ < config_.target_zero_from) end = std::min(end, config_.target_zero_from);
+    Piece piece{.offset = at_, .length = end - at_, .zero = zero};
     if (!zero || config_.sparse_size == 0) {
-      piece.length = std::min(piece.length, chunk_ - piece.target_offset % chunk_);
+      piece.length = std::min(piece.length, chunk_ - piece.offset % chunk_);
     }
     at_ += piece.length;
     const bool left_out =
         (config_.skip_backing && status_.depth > 0) || (config_.skip_absent && !status_.present);
     if ((left_out && end <= status_.end()) ||
-        (zero && config_.target_is_zero && config_.sparse_size != 0)) {
+        (zero && is_zero_there(piece.offset) && config_.sparse_size != 0)) {
       progress_.advance(piece.length);
       continue;
     }
@@ -175,11 +163,10 @@ Task<Result<void>> Copier::copy(Piece piece, const AlignedBuffer& buffer) {
   const auto bytes = buffer.span().first(read ? piece.length : 0);
   if (read && piece.zero) std::fill(bytes.begin(), bytes.end(), std::byte{0});
   if (read && !piece.zero) {
-    const iovec iov = as_iovec(bytes);
-    done = co_await piece.source->readv(piece.source_offset, IoVec(&iov, 1));
+    done = co_await source_.read(piece.offset, bytes);
     if (!done) {
       done = Unexpected(std::move(done).error().with_context(
-          fmt::format("error while reading at byte {}", piece.source_offset)));
+          fmt::format("error while reading at byte {}", piece.offset)));
     }
   }
   if (config_.in_order) {
@@ -190,13 +177,12 @@ Task<Result<void>> Copier::copy(Piece piece, const AlignedBuffer& buffer) {
     co_return done;
   }
   // The write has its place once it has started; the next one may start behind it.
-  Task<Result<void>> writing =
-      read ? write(piece.target_offset, bytes) : zero(piece.target_offset, piece.length);
+  Task<Result<void>> writing = read ? write(piece.offset, bytes) : zero(piece.offset, piece.length);
   if (config_.in_order) pass_turn();
   done = co_await writing;
   if (!done) {
     done = Unexpected(std::move(done).error().with_context(
-        fmt::format("error while writing at byte {}", piece.target_offset)));
+        fmt::format("error while writing at byte {}", piece.offset)));
   }
   co_return done;
 }
@@ -226,7 +212,7 @@ Task<Result<void>> Copier::write_sparse(std::uint64_t offset, std::span<std::byt
     if (!zeros) {
       iovs.push_back(as_iovec(bytes.subspan(at, end - at)));
       writes.push_back(target_.disk().writev(offset + at, IoVec(&iovs.back(), 1)));
-    } else if (!config_.target_is_zero) {
+    } else if (!is_zero_there(offset + at)) {
       writes.push_back(zero(offset + at, end - at));
     }
     at = end;
@@ -243,8 +229,8 @@ Task<Result<void>> Copier::write_compressed(std::uint64_t offset, std::span<std:
   std::vector<Task<Result<void>>> writes;
   for (std::uint64_t at = 0; at < bytes.size(); at += cluster_size_) {
     const auto cluster = bytes.subspan(at, std::min(cluster_size_, bytes.size() - at));
-    if (all_zero(cluster)) {
-      if (!config_.target_is_zero) writes.push_back(zero(offset + at, cluster.size()));
+    if (config_.sparse_size != 0 && all_zero(cluster)) {
+      if (!is_zero_there(offset + at)) writes.push_back(zero(offset + at, cluster.size()));
     } else {
       writes.push_back(write_packed_cluster(offset + at, cluster));
     }

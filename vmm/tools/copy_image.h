@@ -20,9 +20,11 @@ struct CopyConfig {
   bool in_order = true;              // writes are started in the order of their offsets
   bool compressed = false;           // into a qcow2 image
   std::uint64_t sparse_size = 4096;  // bytes of zeros that are worth a hole; 0: none is
-  bool target_is_zero = true;        // what is not written reads as zeros there already
-  bool skip_backing = false;         // leave out what the sources have from their backing files
-  bool skip_absent = false;          // and what no layer of theirs decides
+  // From this offset on, what is not written reads as zeros in the target already.
+  std::uint64_t target_zero_from = 0;
+  static constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
+  bool skip_backing = false;  // leave out what the sources have from their backing files
+  bool skip_absent = false;   // and what no layer of theirs decides
 };
 
 // The sources follow each other in the target, which is large enough.

@@ -132,13 +132,17 @@ def test_looking(tools):
 
 
 def test_links(tools):
-    """Under the names vmm-img and vmm-io the program is what they say."""
-    for name in ("vmm-img", "vmm-io"):
+    """Under the names of others the program is what they say."""
+    for name in ("vmm-img", "vmm-io", "qemu-img", "qemu-io"):
         os.symlink(tools.vmm[0], tools.path(name))
     mine, reference = tools.run("./vmm-img", "info", "base"), tools.theirs("info", "base")
     expect("vmm-img", mine == reference, f"{reference}\n{mine}")
     status, out, err = tools.run("./vmm-io", "-c", "read -P 205 0 64k", "base")
     expect("vmm-io", status == 0 and "read 65536/65536" in out, out + err)
+    mine = tools.run("./qemu-io", "-f", "raw", "-c", "length", "-f", "qcow2", "base")
+    expect("of an option given twice the last counts", mine == tools.run("qemu-io", "-f", "raw", "-c", "length", "-f", "qcow2", "base"), mine)
+    _, _, err = tools.run("./qemu-img", "create", "-o", "size=1M", "twice", "2M")
+    expect("a link's errors", err == "qemu-img: twice: The image size must be specified only once\n", err)
 
 
 def test_info_opens_nothing_the_image_names(tools):
@@ -331,8 +335,42 @@ def test_convert(tools):
     tools.must("convert", "base", "raw", "joined")
     tools.fixture("convert", "base", "raw", "joinedq")
     same_contents(tools, "convert of two", "joined", "joinedq")
-    for options in (["-c", "-O", "raw", "base"], ["-m", "99", "base"], ["gone"], ["-S", "100", "base"]):
+    for options in (["-c", "-O", "raw", "base"], ["-m", "99", "base"], ["gone"], ["-S", "100", "base"],
+                    ["-O", "qcow2", "-B", "base", "-F", "qcow2", "base", "overlay"]):
         expect(options, tools.ours("convert", *options, "refused")[0] == 1)
+
+
+def test_convert_into_an_overlay(tools):
+    """What the new backing file has, and the zeros behind its end, stay out."""
+    tools.fixture("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "longer", "64M")
+    tools.write("longer", "write -q -P 7 0 4k", "write -q -P 8 40M 4k")
+    # Version 2 has no zero clusters: zeros that are written take space.
+    for options in (["-B", "base", "-F", "qcow2"], ["-o", "backing_file=base,backing_fmt=qcow2"]):
+        tools.must("convert", "-O", "qcow2", "-o", "compat=0.10", *options, "longer", "out")
+        same_contents(tools, options, "longer", "out")
+        intact(tools, options, "out")
+        extents = json.loads(tools.must("map", "--output", "json", "out"))
+        stored = sum(extent["length"] for extent in extents if extent["depth"] == 0 and extent["data"])
+        expect(options, stored == 128 << 10, extents)
+        os.unlink(tools.path("out"))
+
+
+def test_concatenation_compressed(tools):
+    """Clusters of the target that begin in one source and end in the next."""
+    for number, size in enumerate((1023, 3, 0, 1023)):
+        tools.fixture("create", "-q", "-f", "qcow2", "-o", "cluster_size=1024", f"part-{number}", f"{size}k")
+        if size:
+            tools.write(f"part-{number}", f"write -q -P {number + 1} {size - 3}k 2k")
+    parts = [f"part-{number}" for number in range(4)]
+    tools.fixture("convert", "-O", "raw", *parts, "wanted-join")
+    for options in (["-c"], ["-c", "-S", "0"], ["-c", "-W", "-m", "16"], ["-m", "1"]):
+        tools.must("convert", "-O", "qcow2", *options, *parts, "out")
+        same_contents(tools, options, "-f", "raw", "-F", "qcow2", "wanted-join", "out")
+        intact(tools, options, "out")
+        if "0" in options:
+            extents = json.loads(tools.must("map", "--output", "json", "out"))
+            expect("-S 0 leaves nothing out", all(extent["data"] for extent in extents), extents)
+        os.unlink(tools.path("out"))
 
 
 def test_qcow1(tools):
@@ -404,6 +442,7 @@ def test_bench(tools):
 
 TESTS = [test_looking, test_links, test_info_opens_nothing_the_image_names, test_compare, test_create,
          test_check_finds_and_repairs, test_snapshots, test_resize, test_growing_with_preallocation, test_convert,
+         test_convert_into_an_overlay, test_concatenation_compressed,
          test_commit_and_rebase, test_commit_into_a_deeper_layer, test_qcow1, test_bench]
 
 

@@ -170,7 +170,7 @@ Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console) {
 
 Result<std::string> Machine::Parts::command_line() {
   RootDisk root;
-  if (!disks.empty() && !has_param(config.params, "root")) {
+  if (!config.disks.empty() && !has_param(config.params, "root")) {
     root.exists = true;
     root.read_only = config.disks.front().read_only;
     VMM_TRY(root.partitioned, disks.front()->has_partition_table());
@@ -233,6 +233,11 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
                                        std::move(end), std::move(waiting_fd));
   for (std::size_t i = 0; i < config.disks.size(); ++i) {
     VMM_TRY(std::unique_ptr<MachineDisk> disk, MachineDisk::open(config.disks[i], i));
+    parts->disks.push_back(std::move(disk));
+  }
+  if (config.seed) {
+    VMM_TRY(std::unique_ptr<MachineDisk> disk,
+            MachineDisk::open(*config.seed, config.disks.size()));
     parts->disks.push_back(std::move(disk));
   }
   VMM_TRY(const x86::LoadedKernel kernel, parts->load_guest());

@@ -23,6 +23,8 @@ struct MachineConfig {
   std::uint64_t memory_bytes = std::uint64_t{512} << 20;
   std::uint32_t nr_cpus = 1;
   std::vector<disk::DiskOptions> disks;
+  // The last disk, which is no root device: cloud-init's (cloud_init.h).
+  std::optional<disk::DiskOptions> seed;
   enum class Console {
     kSerial,  // ttyS0
     kVirtio,  // hvc0; what the guest sends to its serial port is shown too

@@ -129,6 +129,19 @@ class Cases:
         self.refused("a directory as configuration file", ["run", "--config", self.directory], "--config", "directory")
         self.refused("a configuration file that is not there", ["run", "--config", "none.json"], "none.json", "No such file")
 
+    def cloud_init(self):
+        for name, value, *patterns in (
+                ("user-data that is not there", "none.yaml", "none.yaml", "No such file"),
+                ("meta-data that is not there", f"{self.file('user', b'#cloud-config')},none.yaml", "none.yaml", "No such file"),
+                ("a directory as user-data", self.directory, "directory"),
+                ("user-data of 64 MiB", self.file("large", bytes(64 << 20)), "large", "limit"),
+                ("three files for cloud-init", "a,b,c", "a,b,c", "USER-DATA"),
+                ("no file for cloud-init", ",b", ",b", "USER-DATA")):
+            self.refused(name, ["run", "-k", self.kernel, "--cloud-init", value], "--cloud-init", *patterns)
+        half = self.file("half", b"#" + bytes(8 << 20))
+        self.refused("user-data and meta-data that together are too large",
+                     ["run", "-k", self.kernel, "--cloud-init", f"{half},{half}"], "--cloud-init", "limit")
+
     def kernels(self):
         self.refused("a kernel that is not there", ["run", "-k", "none.img"], "none.img", "No such file")
         self.refused("a directory as kernel", ["run", "-k", self.directory], re.escape(self.directory), "directory")
@@ -185,6 +198,7 @@ class Cases:
     def run(self):
         self.usage()
         self.configs()
+        self.cloud_init()
         self.kernels()
         self.disks()
         self.headers()

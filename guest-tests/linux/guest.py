@@ -90,11 +90,11 @@ class Guest:
 
 
 def launcher(vmm, kernel, initrd, memory_mib=512, limit=150):
-    """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False) -> Guest.
+    """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False, more=()) -> Guest.
 
-    own_kernel: the disk's own kernel, initrd and root= are used.
+    own_kernel: the disk's own kernel, initrd and root= are used. more: further flags.
     """
-    def start(disks, command, cpus=1, end="poweroff", own_kernel=False):
+    def start(disks, command, cpus=1, end="poweroff", own_kernel=False, more=()):
         parameters = f'quiet loglevel=3 panic=-1 vmm.end={end} vmm.cmd="{command}"'
         argv = [vmm, "run", "--no-reboot", "--mem", str(memory_mib), "--cpus", str(cpus)]
         if own_kernel:
@@ -103,6 +103,6 @@ def launcher(vmm, kernel, initrd, memory_mib=512, limit=150):
             argv += ["--kernel", kernel, "--initrd", initrd, "--params", f"root=/dev/vda1 {parameters}"]
         for disk in disks:
             argv += ["--disk", disk]
-        return Guest(argv, limit)
+        return Guest(argv + list(more), limit)
     assert os.access(vmm, os.X_OK), vmm
     return start

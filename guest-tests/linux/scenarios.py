@@ -169,6 +169,21 @@ class Scenarios:
         with self.tap.step("the base below the overlay is untouched"):
             require(sum_of(base) == published, "it changed")
 
+    def cloud_init(self):
+        """What --cloud-init attaches is what cloud-init's NoCloud data source looks for."""
+        user_data = self.path("user-data")
+        with open(user_data, "w", encoding="ascii") as file:
+            file.write("#cloud-config\nhostname: from-the-seed\n")
+        work = ("echo seed: $(blkid -p -o value -s LABEL -s TYPE /dev/vdb) ro $(cat /sys/block/vdb/ro) "
+                "id $(cat /sys/block/vdb/serial) host $(grep -a -o 'hostname: .*' /dev/vdb)")
+        disk = self.fresh_disk("seed.qcow2")
+        with self.start([f"{disk},format=qcow2"], work, more=("--cloud-init", user_data, "--name", "web")) as guest:
+            with self.tap.step("cloud-init: the guest finds its seed on the last disk", lambda: guest.lines):
+                line = guest.wait_for("seed: ")
+                for text in ("CIDATA vfat", "ro 1", "id cidata", "hostname: from-the-seed", 'hostname: "web"'):
+                    require(text in line, f"no '{text}' in: {line}")
+                require(guest.wait() == 0, f"status {guest.status()}")
+
     def kill_while_writing(self, kills, writer):
         """SIGKILL during writes, several times over on one image: clean but for leaks, and all that was synced is there."""
         disk = self.fresh_disk(f"{writer}.qcow2")
@@ -224,9 +239,10 @@ class Scenarios:
 
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "overlay": self.overlay, "own": self.own_kernel,
+                     "cloud": self.cloud_init,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}
-        for name in only or ("file", "reboot", "overlay", "own", "kill"):  # fio is not in every image
+        for name in only or ("file", "reboot", "overlay", "own", "cloud", "kill"):  # fio is not in every image
             scenarios[name]()
         return self.tap.finish()
 
@@ -241,7 +257,7 @@ def main():
     parser.add_argument("--directory", required=True, help="for the disks of the guests; on tmpfs or a disk")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--boots", type=int, default=3, help="boots of the kill -9 scenario (default 3: two kills)")
-    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "own", "kill", "fio"),
+    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "own", "cloud", "kill", "fio"),
                         help="run only this scenario (fio: not run by itself)")
     arguments = parser.parse_args()
     os.makedirs(arguments.directory, exist_ok=True)

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/cli/config_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
@@ -13,7 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vmm/cli/config_json.h"
-#include "vmm/core/unique_fd.h"
+#include "vmm/cli/read_file.h"
 
 namespace vmm::cli {
 namespace {
@@ -61,27 +58,6 @@ std::string known_names(const CLI::App& app) {
     if (!name.empty()) known += (known.empty() ? "" : ", ") + name;
   }
   return known;
-}
-
-Result<std::string> read_file(const std::string& path) {
-  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return fail_errno(errno, path);
-  std::string text(kMaxConfigFile + 1, '\0');
-  std::size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(file.get(), text.data() + size, text.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_errno(errno, path);
-    if (got == 0) break;
-    size += static_cast<std::size_t>(got);
-  }
-  if (size > kMaxConfigFile) {
-    return fail(ErrorKind::kInvalid,
-                fmt::format("{}: larger than {} KiB, which no configuration is", path,
-                            kMaxConfigFile >> 10));
-  }
-  text.resize(size);
-  return text;
 }
 
 const char* expected_of(const CLI::Option& option) {
@@ -138,7 +114,7 @@ Result<std::vector<std::string>> with_config_file(CLI::App& app, const std::stri
   for (const CLI::Option* option : app.get_options()) {
     if (option->count() > 0 && !is_list(*option)) has_been_given.push_back(name_in_files(*option));
   }
-  VMM_TRY(const std::string text, read_file(path));
+  VMM_TRY(const std::string text, read_file(path, kMaxConfigFile));
   Result<std::vector<ConfigMember>> members = parse_config_json(text);
   if (!members) return Unexpected(std::move(members).error().with_context(path));
   std::vector<std::string> all;

@@ -112,7 +112,8 @@ Result<void> apply_option(std::string_view option, disk::DiskOptions& options) {
           options.path, option));
 }
 
-// Takes what stands before the first single comma; two commas are one that belongs to the text.
+}  // namespace
+
 std::string take_part(std::string_view& rest) {
   std::string part;
   while (!rest.empty() && (rest[0] != ',' || rest.starts_with(",,"))) {
@@ -121,8 +122,6 @@ std::string take_part(std::string_view& rest) {
   }
   return part;
 }
-
-}  // namespace
 
 Result<disk::DiskOptions> parse_disk_option(std::string_view text) {
   disk::DiskOptions options;

@@ -2,12 +2,16 @@
 // The value of --disk.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "disk/open_disk.h"
 #include "vmm/core/result.h"
 
 namespace vmm::cli {
+
+// Takes what stands before the first single comma; two commas are one that belongs to the text.
+std::string take_part(std::string_view& rest);
 
 // "file[,option]...". A comma ends the file name or an option; two commas are one that belongs to
 // it. The options:

@@ -10,12 +10,14 @@
 #include <CLI/Formatter.hpp>
 #include <cstdio>
 
+#include "vmm/cli/cloud_init_option.h"
 #include "vmm/cli/config_file.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/dry_run.h"
 #include "vmm/cli/reboot.h"
 #include "vmm/cli/session.h"
 #include "vmm/cli/size.h"
+#include "vmm/cloud_init.h"
 #include "vmm/control/directory.h"
 #include "vmm/control/listener.h"
 #include "vmm/control/server.h"
@@ -43,7 +45,7 @@ struct RunFlags {
   bool rng = true, no_reboot = false;
   std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks;
-  std::string config;
+  std::string cloud_init, config;
   bool print_config = false, dry_run = false;
   bool no_sandbox = false;
   sandbox::SandboxConfig sandbox;
@@ -96,6 +98,10 @@ void add_options(CLI::App& app, RunFlags& flags) {
                  "the guest can write should say format=raw")
       ->type_name("FILE[,ro][,snapshot][,format=raw|qcow2][,cache=MODE][,...]")
       ->allow_extra_args(false);
+  app.add_option("--cloud-init", flags.cloud_init,
+                 "Files for cloud-init in the guest, which finds them on a last, read-only disk; "
+                 "without META-DATA one with the machine's name")
+      ->type_name("USER-DATA[,META-DATA]");
   app.add_option("-m,--mem", flags.memory, "Guest memory in MiB, or with a suffix K, M, G")
       ->type_name("SIZE")
       ->capture_default_str();
@@ -151,9 +157,10 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.sandbox.enabled = !flags.no_sandbox;
   VMM_CHECK(sandbox::check(config.sandbox));
   VMM_TRY(config.memory_bytes, parse_size(flags.memory, std::uint64_t{1} << 20, "--mem"));
-  if (flags.disks.size() > MachineConfig::kMaxDisks) {
+  const std::size_t nr_disks = flags.disks.size() + (flags.cloud_init.empty() ? 0 : 1);
+  if (nr_disks > MachineConfig::kMaxDisks) {
     return fail(ErrorKind::kInvalid, fmt::format("--disk: {} disks are too many, {} is the limit",
-                                                 flags.disks.size(), MachineConfig::kMaxDisks));
+                                                 nr_disks, MachineConfig::kMaxDisks));
   }
   for (const std::string& text : flags.disks) {
     VMM_TRY(disk::DiskOptions disk, parse_disk_option(text));
@@ -316,6 +323,13 @@ Result<int> run_command(const Arguments& arguments) {
     VMM_TRY(std::string list, list_disk_kernels(config.disks));
     fmt::print("{}", list);
     return kExitSuccess;
+  }
+  UniqueFd seed;
+  if (!flags.cloud_init.empty()) {
+    Result<UniqueFd> made = make_seed_from_option(flags.cloud_init, flags.name);
+    if (!made) return Unexpected(std::move(made).error().with_context("--cloud-init"));
+    seed = *std::move(made);
+    config.seed = seed_disk(seed);
   }
   if (flags.dry_run) return dry_run(flags.boot, std::move(config));
   VMM_TRY(const std::optional<control::Listener> listener,

@@ -26,8 +26,8 @@ Result<int> disk_resize_command(const Arguments& arguments);
 Result<int> disk_snapshot_command(const Arguments& arguments);
 
 // parse() for tools whose callers know qemu-img's exit statuses: a wrong command line is 1 there,
-// and 2 and more mean what was found. Of an option given twice the last counts, so that a script can
-// put its own behind those that it was handed.
+// and 2 and more mean what was found. Of an option given twice the last counts, so that a script
+// can put its own behind those that it was handed.
 std::optional<int> parse_tool(CLI::App& app, const Arguments& arguments);
 
 }  // namespace vmm::cli

@@ -45,7 +45,7 @@ Task<Result<void>> RawDisk::flush() {
 
 Task<Result<void>> RawDisk::close() {
   VMM_CO_CHECK(co_await flush());
-  // Whole blocks written through O_DIRECT may have made an odd-sized file longer.
+  // Whole blocks written through O_DIRECT may have made the file longer than the disk.
   if (!read_only() && storage_->size() > size_) co_return co_await storage_->truncate(size_);
   co_return Result<void>();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RawDisk: the image's bytes are the disk's bytes.
+// RawDisk: the image's bytes are the disk's bytes. A disk has whole sectors: behind a file that
+// ends inside one there are zeros, and a write to them makes the file longer.
 #pragma once
 
 #include <memory>
@@ -17,7 +18,9 @@ struct RawOptions {
 class RawDisk : public Disk {
  public:
   explicit RawDisk(std::unique_ptr<Storage> storage, RawOptions options = {})
-      : storage_(std::move(storage)), size_(storage_->size()), options_(options) {}
+      : storage_(std::move(storage)),
+        size_((storage_->size() + kSector - 1) / kSector * kSector),
+        options_(options) {}
 
   Storage& storage() { return *storage_; }
 
@@ -34,6 +37,8 @@ class RawDisk : public Disk {
   Task<Result<void>> close() override;
 
  private:
+  static constexpr std::uint64_t kSector = 512;  // bytes
+
   std::unique_ptr<Storage> storage_;
   const std::uint64_t size_;
   const RawOptions options_;

@@ -80,7 +80,11 @@ Task<Result<BlockStatus>> block_status(disk::Disk& disk, std::uint64_t offset,
                      .layer = &disk};
   if (auto* raw = dynamic_cast<disk::RawDisk*>(&disk)) {
     disk::Storage& storage = raw->storage();
-    if (offset >= storage.size()) co_return status;
+    if (offset >= storage.size()) {  // the rest of the last sector
+      status.data = false;
+      status.zero = true;
+      co_return status;
+    }
     VMM_CO_TRY(const disk::Storage::Extent extent, storage.extent_at(offset));
     status.length = std::min(extent.end, limit) - offset;
     status.data = extent.data;

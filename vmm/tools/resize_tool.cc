@@ -53,6 +53,9 @@ Result<int> run(const ResizeConfig& config, const Console& console) {
                 "Use the --shrink option to perform a shrink operation: it deletes all data "
                 "beyond the new end.");
   }
+  if (size < now && config.preallocation != "off") {
+    return fail(ErrorKind::kInvalid, "Preallocation can only be used for growing images");
+  }
   VMM_CHECK(session.wait(image->truncate(size, config.preallocation)));
   VMM_CHECK(session.close(*image));
   console.print("Image resized.\n");

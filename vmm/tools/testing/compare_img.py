@@ -340,6 +340,22 @@ def test_convert(tools):
         expect(options, tools.ours("convert", *options, "refused")[0] == 1)
 
 
+def test_a_raw_file_that_ends_inside_a_sector(tools):
+    with open(tools.path("odd"), "wb") as odd:
+        odd.write(b"z" * 65537)
+    raw = ["-f", "raw", "odd"]
+    same(tools, "info", *raw)
+    same_json(tools, "map", "--output", "json", *raw)
+    tools.must("convert", "-f", "raw", "-O", "qcow2", "odd", "out")
+    same_contents(tools, "convert of an odd file", "-f", "raw", "-F", "qcow2", "odd", "out")
+    for command in ("read -P 0x7a 65536 1", "read -P 0 65537 511", "write -P 1 65540 4", "write -P 1 66048 1"):
+        mine = tools.ours("io", "-f", "raw", "-c", command, "odd")
+        reference = tools.run("qemu-io", "-f", "raw", "-c", command, "odd")
+        expect(command, mine[0] == reference[0], f"{reference}\n{mine}")
+    expect("nothing before it was lost", tools.run("qemu-io", "-f", "raw", "-c", "read -P 0x7a 0 65537", "odd")[0] == 0)
+    same(tools, "resize", "-f", "raw", "--shrink", "--preallocation=falloc", "odd", "1k")
+
+
 def test_convert_into_an_overlay(tools):
     """What the new backing file has, and the zeros behind its end, stay out."""
     tools.fixture("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "longer", "64M")
@@ -442,7 +458,7 @@ def test_bench(tools):
 
 TESTS = [test_looking, test_links, test_info_opens_nothing_the_image_names, test_compare, test_create,
          test_check_finds_and_repairs, test_snapshots, test_resize, test_growing_with_preallocation, test_convert,
-         test_convert_into_an_overlay, test_concatenation_compressed,
+         test_a_raw_file_that_ends_inside_a_sector, test_convert_into_an_overlay, test_concatenation_compressed,
          test_commit_and_rebase, test_commit_into_a_deeper_layer, test_qcow1, test_bench]
 
 

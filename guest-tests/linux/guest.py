@@ -21,6 +21,7 @@ class Guest:
     def __init__(self, command, limit):
         self.command = command
         self.lines = []
+        self.unfinished = ""  # what follows the last line: a prompt, perhaps
         self.farewell_at = None
         self.ended_at = None
         self._deadline = time.monotonic() + limit
@@ -39,8 +40,14 @@ class Guest:
         self._process.wait()
 
     def _read(self):
-        for raw in self._process.stdout:
-            self._queue.put((time.monotonic(), raw.decode(errors="replace").rstrip("\r\n")))
+        rest = b""
+        while piece := self._process.stdout.read1(65536):
+            *lines, rest = (rest + piece).split(b"\n")
+            for raw in lines:
+                self._queue.put((time.monotonic(), raw.decode(errors="replace").rstrip("\r")))
+            self.unfinished = rest.decode(errors="replace")
+        if rest:
+            self._queue.put((time.monotonic(), rest.decode(errors="replace")))
         self._process.wait()
         self._queue.put((time.monotonic(), None))
 
@@ -67,6 +74,22 @@ class Guest:
                 return line
         raise GuestError(f"vmm ended with status {self.status()} before the guest said '{text}'")
 
+    def wait_for_prompt(self, text):
+        """Waits until the console ends with a line that contains text and is not finished."""
+        while text not in self.unfinished:
+            if self._process.poll() is not None:
+                raise GuestError(f"vmm ended with status {self.status()} before the guest asked '{text}'")
+            if time.monotonic() > self._deadline:
+                self.drain()
+                raise GuestError(f"no '{text}' within {self._limit} s")
+            time.sleep(0.05)
+        self.drain()
+
+    def drain(self):
+        """Takes the lines that are there."""
+        while not self._queue.empty():
+            self.next_line()
+
     def wait(self):
         """Waits until vmm ends; returns its exit status."""
         while self.next_line() is not None:
@@ -89,14 +112,14 @@ class Guest:
         raise GuestError(f"the guest never said '{text}'")
 
 
-def launcher(vmm, kernel, initrd, memory_mib=512, limit=150):
-    """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False, more=()) -> Guest.
+def launcher(vmm, kernel, initrd, limit=150):
+    """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False, memory_mib=512, in_place=False, more=()) -> Guest.
 
-    own_kernel: the disk's own kernel, initrd and root= are used. more: further flags.
+    own_kernel: the disk's own kernel, initrd and root= are used. in_place: a reboot boots again. more: further flags.
     """
-    def start(disks, command, cpus=1, end="poweroff", own_kernel=False, more=()):
+    def start(disks, command, cpus=1, end="poweroff", own_kernel=False, memory_mib=512, in_place=False, more=()):
         parameters = f'quiet loglevel=3 panic=-1 vmm.end={end} vmm.cmd="{command}"'
-        argv = [vmm, "run", "--no-reboot", "--mem", str(memory_mib), "--cpus", str(cpus)]
+        argv = [vmm, "run", "--mem", str(memory_mib), "--cpus", str(cpus)] + ([] if in_place else ["--no-reboot"])
         if own_kernel:
             argv += ["--loglevel", "info", "--params", parameters]
         else:

@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
 
 # pylint: disable=wrong-import-position
-from guest import GuestError, launcher
+from guest import Guest, GuestError, launcher
 from tap import Tap
 
 REBOOT_STATUS = 3  # vmm's exit status when the guest asked for a reset
@@ -44,6 +44,11 @@ WRITERS = {
     "kill": ("write-forever", "verify-rounds", r"write-forever: round \d+ (?P<file>file-\d) (?P<sum>[0-9a-f]{64})$"),
     "fio": ("fio-forever", "fio-verify", r"fio-forever: round (?P<round>\d+) (?P<file>file-\d)$"),
 }
+
+
+# The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
+ALL = ("file", "reboot", "overlay", "own", "cloud", "kill", "twice", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "overlay", "own", "cloud", "kill", "twice")
 
 
 def tool(*command):
@@ -78,6 +83,7 @@ class Scenarios:
         self.kernel, self.initrd = arguments.kernel, arguments.initrd
         self.pristine = arguments.disk
         self.compressed = arguments.compressed_disk
+        self.systemd_disk = arguments.systemd_disk
         self.directory = arguments.directory
         self.random = random.Random(arguments.seed)
         self.tap.remark(f"seed {arguments.seed}")
@@ -156,6 +162,39 @@ class Scenarios:
                 status = guest.wait()
                 require(guest.farewell_at is not None, f"vmm ended with status {status} before the guest's reboot")
                 require(status == REBOOT_STATUS, f"status {status}, not {REBOOT_STATUS}")
+
+    def reboot_in_place(self):
+        """A guest that resets itself twice is booted again twice, by one vmm, and then powers off."""
+        disk = self.fresh_disk("twice.qcow2")
+        work = ("n=$(cat /data/boots 2>/dev/null || echo 0); n=$((n + 1)); mkdir -p /data; echo $n >/data/boots; sync; "
+                "echo boot number $n; [ $n -lt 3 ] || busybox poweroff -f")
+        with self.start([f"{disk},format=qcow2"], work, end="reboot", in_place=True) as guest:
+            for number in (1, 2, 3):
+                with self.tap.step(f"reboot in place: boot {number} finds what the one before wrote", lambda: guest.lines):
+                    guest.wait_for(f"boot number {number}")
+            with self.tap.step("reboot in place: then poweroff ends vmm with status 0", lambda: guest.lines):
+                require(guest.wait() == 0, f"status {guest.status()}")
+        self.check_image("reboot in place: qemu-img check finds nothing", disk, (0,))
+
+    def many_cpus(self):
+        disk = self.fresh_disk("smp.qcow2")
+        with self.start([f"{disk},format=qcow2"], "cpus", cpus=16) as guest:
+            self.run_to_poweroff("16 vCPUs", guest, 16)
+
+    def much_memory(self):
+        """6 GiB: some of it lies behind the hole below 4 GiB, and the guest's kernel uses all."""
+        disk = self.fresh_disk("memory.qcow2")
+        work = ("echo memory: $(sed -n 's/MemTotal: *//p' /proc/meminfo) above: $(grep -c '^100000000-.*System RAM' /proc/iomem); "
+                "dd if=/dev/urandom of=/dev/shm/a bs=1M count=16 2>/dev/null; cp /dev/shm/a /a; sync; echo 3 >/proc/sys/vm/drop_caches; "
+                "busybox cmp /a /dev/shm/a && echo same")
+        with self.start([f"{disk},format=qcow2"], work, memory_mib=6144) as guest:
+            with self.tap.step("6 GiB: the guest has them, below and above the hole", lambda: guest.lines):
+                line = guest.wait_for("memory: ")
+                found = re.search(r"memory: (\d+) kB above: 1", line)
+                require(found and int(found.group(1)) > 5 << 20, line)
+            with self.tap.step("6 GiB: a disk's data goes there and back, and the guest powers off", lambda: guest.lines):
+                guest.wait_for("same")
+                require(guest.wait() == 0, f"status {guest.status()}")
 
     def overlay(self):
         """A compressed image, as distributions publish them, boots under a fresh overlay and is not written."""
@@ -237,12 +276,32 @@ class Scenarios:
                 guest.find('booting "Test GNU/Linux" (partition 1 (ext4), /boot/grub/grub.cfg)')
         self.check_image("own kernel: qemu-img check finds nothing", disk, (0,))
 
+    def systemd(self):
+        """Debian as its packages make it boots with nothing but its disk's name, asks for a login, and is stopped cleanly."""
+        disk = self.path("systemd.qcow2")
+        status, output = tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", self.systemd_disk, "-F", "qcow2", disk)
+        require(status == 0, output)
+        os.environ["XDG_RUNTIME_DIR"] = self.directory  # of the control socket
+        command = [self.vmm, "run", "--name", "debian", "--mem", "1G", "--disk", f"{disk},format=qcow2", "--loglevel", "info"]
+        with Guest(command, 500) as guest:
+            with self.tap.step("systemd: Debian on a GPT boots its own kernel to a login prompt", lambda: guest.lines):
+                guest.wait_for_prompt("login: ")
+                require('booting "Debian GNU/Linux" (partition 1 (ext4), /boot/grub/grub.cfg)' in "\n".join(guest.lines),
+                        "it was not grub.cfg's entry that was booted")
+            with self.tap.step("systemd: vmm stop presses the power button, and the guest shuts down", lambda: guest.lines):
+                status, output = tool(self.vmm, "stop", "--timeout", "200", "debian")
+                require(status == 0, f"vmm stop: status {status}: {output}")
+                require(guest.wait() == 0, f"status {guest.status()}")
+                guest.find("reboot: Power down")
+        self.check_image("systemd: qemu-img check finds nothing", disk, (0,))
+
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "overlay": self.overlay, "own": self.own_kernel,
-                     "cloud": self.cloud_init,
+                     "cloud": self.cloud_init, "twice": self.reboot_in_place, "smp": self.many_cpus,
+                     "memory": self.much_memory, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}
-        for name in only or ("file", "reboot", "overlay", "own", "cloud", "kill"):  # fio is not in every image
+        for name in only or DEFAULT:
             scenarios[name]()
         return self.tap.finish()
 
@@ -254,11 +313,12 @@ def main():
     parser.add_argument("--initrd", required=True)
     parser.add_argument("--disk", required=True, help="a pristine guest image, which is only copied")
     parser.add_argument("--compressed-disk", required=True, help="the same with compressed clusters, which is only read")
+    parser.add_argument("--systemd-disk", help="Debian with systemd, for the scenario of that name; only read")
     parser.add_argument("--directory", required=True, help="for the disks of the guests; on tmpfs or a disk")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--boots", type=int, default=3, help="boots of the kill -9 scenario (default 3: two kills)")
-    parser.add_argument("--only", action="append", choices=("file", "reboot", "overlay", "own", "cloud", "kill", "fio"),
-                        help="run only this scenario (fio: not run by itself)")
+    parser.add_argument("--only", action="append", choices=ALL, help="run only this scenario "
+                        "(the last ones are not run by themselves)")
     arguments = parser.parse_args()
     os.makedirs(arguments.directory, exist_ok=True)
     return Scenarios(arguments).run(arguments.boots, arguments.only)

@@ -74,3 +74,31 @@ def chart(path, title, x_label, y_label, series, log_y=False, y_max=None):
         parts.append(f'<text x="{left + 30}" y="{y + 4}">{escaped(line.label)}</text>')
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(parts + ["</svg>", ""]))
+
+
+def bars(path, title, columns, rows):
+    """Groups of bars, one group a column; in each the largest value is a full bar. rows: [(label, values, None: none)]."""
+    row_height, gap, left = 14, 16, 130
+    group_height = row_height * len(rows) + gap
+    height = TOP + group_height * len(columns) + 18 * len(rows) + 24
+    full = WIDTH - left - 90
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">', STYLE,
+             f'<title>{escaped(title)}</title>', f'<text class="title" x="16" y="20">{escaped(title)}</text>']
+    for group, column in enumerate(columns):
+        top = TOP + group * group_height
+        parts.append(f'<text x="{left - 8}" y="{top + group_height / 2 - 4:.0f}" text-anchor="end">{escaped(column)}</text>')
+        values = [values[group] for _, values in rows]
+        most = max((value for value in values if value), default=1)
+        for row, value in enumerate(values):
+            y = top + row * row_height
+            length = full * (value or 0) / most
+            shown = "-" if value is None else number(round(value))
+            parts.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{row_height - 3}" '
+                         f'fill="{COLOURS[row % len(COLOURS)]}"/>')
+            parts.append(f'<text x="{left + length + 6:.1f}" y="{y + row_height - 4}">{shown}</text>')
+    for row, (label, _) in enumerate(rows):
+        y = TOP + group_height * len(columns) + 18 * row
+        parts.append(f'<rect x="{left}" y="{y}" width="24" height="11" fill="{COLOURS[row % len(COLOURS)]}"/>')
+        parts.append(f'<text x="{left + 32}" y="{y + 10}">{escaped(label)}</text>')
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(parts + ["</svg>", ""]))

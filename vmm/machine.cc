@@ -58,7 +58,7 @@ constexpr x86::AcpiPmPorts kAcpiPmPorts = {
     .sleep_type_power_off = legacy::AcpiPm::kSleepTypePowerOff,
 };
 
-Result<GuestMemory> create_memory(std::uint64_t bytes) {
+Result<GuestMemory> create_memory(std::uint64_t bytes, bool huge_pages) {
   if (bytes < x86::kMinRam) {
     return fail(ErrorKind::kInvalid, fmt::format("--mem: {} bytes are too little, a guest needs at "
                                                  "least {} MiB",
@@ -71,7 +71,11 @@ Result<GuestMemory> create_memory(std::uint64_t bytes) {
                                                  "has",
                                                  bytes >> 20, host_bytes >> 20));
   }
-  return GuestMemory::create(x86::ram_ranges(bytes));
+  if (!huge_pages) return GuestMemory::create(x86::ram_ranges(bytes));
+  if (bytes % GuestMemory::kHugePage != 0) {
+    return fail(ErrorKind::kInvalid, "--hugepages: --mem must be a multiple of 2 MiB");
+  }
+  return GuestMemory::create(x86::ram_ranges(bytes), GuestMemory::Pages::kReserved);
 }
 
 }  // namespace
@@ -223,7 +227,7 @@ Result<void> Machine::Parts::add_vcpus(const x86::LoadedKernel& kernel) {
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
                                                  legacy::ConsoleSink& console) {
   // Cheap checks of what the user gave come before anything is started.
-  VMM_TRY(GuestMemory memory, create_memory(config.memory_bytes));
+  VMM_TRY(GuestMemory memory, create_memory(config.memory_bytes, config.huge_pages));
   VMM_TRY(kvm::Kvm kvm, kvm::Kvm::open());
   VMM_TRY(std::unique_ptr<kvm::Vm> vm, kvm::Vm::create(kvm));
   VMM_TRY(EndSignal end, EndSignal::create());

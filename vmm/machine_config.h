@@ -21,6 +21,7 @@ struct MachineConfig {
   std::string initrd;  // path; empty: none
   std::string params;  // the kernel command line as the user gave it
   std::uint64_t memory_bytes = std::uint64_t{512} << 20;
+  bool huge_pages = false;  // only of the host's reserved ones (GuestMemory::Pages)
   std::uint32_t nr_cpus = 1;
   std::vector<disk::DiskOptions> disks;
   // The last disk, which is no root device: cloud-init's (cloud_init.h).

@@ -42,7 +42,7 @@ struct RunFlags {
   std::string kernel, boot, initrd, params, memory = "512M", name, console = "serial",
                                             log_level = "warn";
   std::uint32_t nr_cpus = 1;
-  bool rng = true, no_reboot = false;
+  bool huge_pages = false, rng = true, no_reboot = false;
   std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks;
   std::string cloud_init, config;
@@ -105,6 +105,9 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option("-m,--mem", flags.memory, "Guest memory in MiB, or with a suffix K, M, G")
       ->type_name("SIZE")
       ->capture_default_str();
+  app.add_flag("--hugepages", flags.huge_pages,
+               "Guest memory from the 2 MiB pages that the host has reserved (sysctl "
+               "vm.nr_hugepages), or fail; otherwise transparent ones are used");
   app.add_option("-c,--cpus", flags.nr_cpus, "Virtual processors")
       ->type_name("N")
       ->check(CLI::Range(1u, MachineConfig::kMaxCpus))
@@ -148,6 +151,7 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.initrd = flags.initrd;
   config.params = flags.params;
   config.nr_cpus = flags.nr_cpus;
+  config.huge_pages = flags.huge_pages;
   config.rng = flags.rng;
   config.debug_exit_port = flags.debug_exit;
   if (flags.console == "virtio") config.console = MachineConfig::Console::kVirtio;

@@ -10,7 +10,15 @@ namespace vmm {
 namespace {
 
 constexpr std::uint64_t kPageSize = 4096;
-constexpr std::uint64_t kHugePage = 2 << 20;
+constexpr std::uint64_t kHugePage = GuestMemory::kHugePage;
+
+// The kernel reserves them here, or fails: a guest does not end for want of one.
+void* map_reserved(std::uint64_t size) {
+  constexpr int kTwoMiB = 21 << MAP_HUGE_SHIFT;
+  void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | kTwoMiB, -1, 0);
+  return mapped == MAP_FAILED ? nullptr : mapped;
+}
 
 // Where `start` is in its huge page, so is the address given: only then KVM can map the guest's
 // huge pages as such (Linux: arch/x86/kvm/x86.c, kvm_alloc_memslot_metadata).
@@ -29,7 +37,7 @@ void* map_aligned(GuestAddress start, std::uint64_t size) {
 
 }  // namespace
 
-Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges) {
+Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, Pages pages) {
   GuestMemory memory{std::vector<Region>()};
   std::uint64_t previous_end = 0;
   for (const Range& range : ranges) {
@@ -37,6 +45,18 @@ Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges) {
     assert(range.start.value >= previous_end);
     previous_end = range.start.value + range.size;
 
+    if (pages == Pages::kReserved) {
+      assert(range.size % kHugePage == 0 && range.start.value % kHugePage == 0);
+      void* host = map_reserved(range.size);
+      if (host == nullptr) {
+        return fail_errno(errno, fmt::format("--hugepages: cannot take {} pages of 2 MiB: reserve "
+                                             "more with sysctl vm.nr_hugepages",
+                                             range.size / kHugePage));
+      }
+      memory.regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
+      ::madvise(host, range.size, MADV_DONTDUMP);
+      continue;
+    }
     void* host = map_aligned(range.start, range.size);
     if (host == nullptr) {
       return fail_errno(

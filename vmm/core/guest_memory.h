@@ -44,10 +44,18 @@ class GuestMemory {
     std::byte* host;
   };
 
+  enum class Pages {
+    kAny,       // transparent huge pages where the host has them
+    kReserved,  // only those of 2 MiB that the administrator set aside (vm.nr_hugepages)
+  };
+  static constexpr std::uint64_t kHugePage = 2 << 20;  // bytes
+
   // Maps anonymous memory for each range; ranges must be page-aligned, ascending, and must not
   // overlap. Nothing is touched: pages appear as the guest uses them, huge ones where the host has
   // them (MADV_HUGEPAGE), and core dumps leave them out (MADV_DONTDUMP).
-  static Result<GuestMemory> create(std::span<const Range> ranges);
+  // With kReserved sizes must be multiples of kHugePage, and all pages are taken at once or not at
+  // all.
+  static Result<GuestMemory> create(std::span<const Range> ranges, Pages pages = Pages::kAny);
 
   GuestMemory(GuestMemory&& other) noexcept = default;
   GuestMemory& operator=(GuestMemory&& other) noexcept;

@@ -76,6 +76,22 @@ TEST_CASE("GuestMemory: the guest's secrets are not in a core dump of ours", "[c
   CHECK((flags.find(" hg ") != std::string::npos || !has_huge_pages));
 }
 
+TEST_CASE("GuestMemory: reserved huge pages are all there, or there is no memory", "[core]") {
+  const GuestMemory::Range small[] = {{GuestAddress(0), 4 << 20}};
+  Result<GuestMemory> memory = GuestMemory::create(small, GuestMemory::Pages::kReserved);
+  if (memory) {
+    CHECK(reinterpret_cast<std::uintptr_t>(memory->regions().front().host) %
+              GuestMemory::kHugePage ==
+          0);
+    REQUIRE(memory->write_object(GuestAddress((4 << 20) - 1), std::uint8_t{1}));
+  } else {
+    CHECK(memory.error().message().find("vm.nr_hugepages") != std::string::npos);
+  }
+  // No host has reserved 16 TiB.
+  const GuestMemory::Range large[] = {{GuestAddress(0), std::uint64_t{1} << 44}};
+  CHECK(!GuestMemory::create(large, GuestMemory::Pages::kReserved));
+}
+
 TEST_CASE("GuestMemory: the guest's huge pages lie on the host's", "[core]") {
   constexpr std::uint64_t kHugePage = 2 << 20;
   const GuestMemory::Range ranges[] = {{GuestAddress(0), 5 << 20},

@@ -32,6 +32,17 @@ bool has_param(std::string_view params, std::string_view name) {
   return false;
 }
 
+std::string_view param_value(std::string_view params, std::string_view name) {
+  std::string_view value;
+  for (std::string_view word : split(params)) {
+    if (word == "--") break;
+    if (word.starts_with(name) && word.size() > name.size() && word[name.size()] == '=') {
+      value = word.substr(name.size() + 1);
+    }
+  }
+  return value;
+}
+
 std::string complete_params(std::string_view params, std::string_view console,
                             const RootDisk& disk) {
   // In front, so that what the user gave has the last word, and nothing lands behind a "--".

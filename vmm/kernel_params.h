@@ -11,6 +11,9 @@ namespace vmm {
 // quotes keep blanks together, as the kernel has it; what follows " -- " is for init.
 bool has_param(std::string_view params, std::string_view name);
 
+// What stands behind `name=`, the last time it is there, as for the kernel; "" where it is not.
+std::string_view param_value(std::string_view params, std::string_view name);
+
 struct RootDisk {
   bool exists = false;  // the machine has a disk at all
   bool partitioned = false;

@@ -39,6 +39,7 @@
 #include "vmm/machine_devices.h"
 #include "vmm/machine_disk.h"
 #include "vmm/machine_stat.h"
+#include "vmm/root_device.h"
 
 namespace vmm {
 namespace {
@@ -94,6 +95,7 @@ struct Machine::Parts {
   Result<void> add_legacy_devices(legacy::ConsoleSink& console);
   Result<void> add_pci(legacy::ConsoleSink& console);
   Result<std::string> command_line();
+  Result<void> check_root(std::string_view params);
   Result<x86::LoadedKernel> load_guest();
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
   void start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go);
@@ -177,10 +179,26 @@ Result<std::string> Machine::Parts::command_line() {
   if (!config.disks.empty() && !has_param(config.params, "root")) {
     root.exists = true;
     root.read_only = config.disks.front().read_only;
-    VMM_TRY(root.partitioned, disks.front()->has_partition_table());
+    VMM_TRY(const DiskPartitions found, disks.front()->partitions());
+    root.partitioned = found.partitioned;
   }
-  return complete_params(
+  std::string params = complete_params(
       config.params, config.console == MachineConfig::Console::kVirtio ? "hvc0" : "ttyS0", root);
+  VMM_CHECK(check_root(params));
+  return params;
+}
+
+// Here the reason is at hand; the guest's kernel would only say that it could not mount something.
+Result<void> Machine::Parts::check_root(std::string_view params) {
+  if (!root_is_device(params)) return {};
+  std::vector<DiskPartitions> all;
+  for (const std::unique_ptr<MachineDisk>& disk : disks) {
+    VMM_TRY(DiskPartitions found, disk->partitions());
+    all.push_back(std::move(found));
+  }
+  const std::string complaint = complaint_about_root(params, all);
+  if (!complaint.empty()) log::warn("{}", complaint);
+  return {};
 }
 
 Result<x86::LoadedKernel> Machine::Parts::load_guest() {

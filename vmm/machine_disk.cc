@@ -4,7 +4,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <future>
 
@@ -16,18 +15,22 @@
 #include "vmm/core/log.h"
 #include "vmm/machine_stat.h"
 #include "vmm/partition_table.h"
+#include "vmm/root_device.h"
 
 namespace vmm {
 namespace {
 
 constexpr auto kStatTimeout = std::chrono::milliseconds(500);
 
-Task<Result<bool>> look_for_partitions(disk::Disk& disk) {
-  std::array<std::byte, kPartitionTableBytes> start{};
-  std::size_t size = static_cast<std::size_t>(std::min<std::uint64_t>(start.size(), disk.size()));
-  const iovec whole{start.data(), size};
+Task<Result<DiskPartitions>> look_for_partitions(disk::Disk& disk) {
+  std::vector<std::byte> start(
+      static_cast<std::size_t>(std::min<std::uint64_t>(kPartitionTableBytes, disk.size())));
+  const iovec whole{start.data(), start.size()};
   VMM_CO_CHECK(co_await disk.readv(0, IoVec(&whole, 1)));
-  co_return has_partition_table(std::span(start).first(size));
+  DiskPartitions found;
+  found.partitioned = has_partition_table(start);
+  found.numbers = partition_numbers(start);
+  co_return found;
 }
 
 Task<std::string> statistics_of(disk::Disk& disk) {
@@ -65,9 +68,12 @@ MachineDisk::~MachineDisk() {
   thread_->call([this] { return destroy(std::move(disk_)); });
 }
 
-Result<bool> MachineDisk::has_partition_table() {
-  Result<bool> found = thread_->call([this] { return look_for_partitions(*disk_); });
-  if (found) return found;
+Result<DiskPartitions> MachineDisk::partitions() {
+  Result<DiskPartitions> found = thread_->call([this] { return look_for_partitions(*disk_); });
+  if (found) {
+    found->path = options_.path;
+    return found;
+  }
   return Unexpected(std::move(found).error().with_context(options_.path));
 }
 

@@ -16,6 +16,7 @@
 
 namespace vmm {
 
+struct DiskPartitions;
 struct DiskStat;
 
 namespace pci {
@@ -33,8 +34,8 @@ class MachineDisk {
   // close() first, where the disk's last state matters.
   ~MachineDisk();
 
-  // Whether the image has an MBR with partitions, or a GPT. Before attach().
-  Result<bool> has_partition_table();
+  // Whether the image has an MBR with partitions, or a GPT, and which. Before attach().
+  Result<DiskPartitions> partitions();
 
   // Makes the device and puts it on the bus. All must outlive this. `retry_hint` tells the user
   // how to have retry_writes() called; `on_waiting` is called on the disk's thread when waiting()

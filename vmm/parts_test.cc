@@ -15,6 +15,7 @@
 #include "vmm/end_signal.h"
 #include "vmm/kernel_params.h"
 #include "vmm/partition_table.h"
+#include "vmm/root_device.h"
 
 using namespace vmm;
 
@@ -106,6 +107,72 @@ TEST_CASE("find_default_kernel: the running one, else the newest, else a clear e
     ::unlink((directory + "/" + name).c_str());
   }
   ::rmdir(directory.c_str());
+}
+
+TEST_CASE("param_value: the last one counts, and not what is for init", "[machine]") {
+  CHECK(param_value("root=/dev/vda quiet root=/dev/vdb", "root") == "/dev/vdb");
+  CHECK(param_value("rootwait quiet", "root") == "");
+  CHECK(param_value("quiet -- root=/dev/vda", "root") == "");
+}
+
+TEST_CASE("complaint_about_root: says what there is where root= names nothing of it", "[machine]") {
+  const DiskPartitions disks[] = {
+      {"debian.qcow2", true, {1, 15}}, {"data.img", false, {}}, {"odd.img", true, {}}};
+  auto complaint = [&](const char* params) { return complaint_about_root(params, disks); };
+  const std::string there =
+      "there is /dev/vda (debian.qcow2: vda1, vda15), /dev/vdb (data.img), /dev/vdc (odd.img)";
+  for (const char* good :
+       {"", "quiet", "root=", "root=/dev/vd", "root=UUID=12", "root=/dev/vda1", "root=/dev/vda15",
+        "root=/dev/vdb", "root=/dev/vdc7", "root=/dev/mapper/x", "root=/dev/sda1 root=/dev/vdb"}) {
+    INFO(good);
+    CHECK(complaint(good).empty());
+  }
+  for (const char* foreign : {"/dev/sda1", "/dev/nvme0n1p1", "/dev/vdd", "/dev/vdd1", "/dev/vdA",
+                              "/dev/vda1x", "/dev/vda99999999999", "/dev/vd1"}) {
+    INFO(foreign);
+    CHECK(complaint_about_root(std::string("root=") + foreign, disks) ==
+          std::string("root=") + foreign + " is no disk of this virtual machine: " + there);
+  }
+  CHECK(complaint("root=/dev/vda2") == "root=/dev/vda2 is no partition of that disk: " + there);
+  CHECK(complaint("root=/dev/vdb1") == "root=/dev/vdb1 is no partition of that disk: " + there);
+  CHECK(complaint("root=/dev/vda") ==
+        "root=/dev/vda is a disk with partitions, no file system: " + there);
+  CHECK(complaint_about_root("root=/dev/vda", {}) ==
+        "root=/dev/vda is no disk of this virtual machine: it has no disk (-d)");
+}
+
+TEST_CASE("partition_numbers: of a GPT and of an MBR, and none where they cannot all be seen",
+          "[machine]") {
+  std::vector<std::byte> gpt(kPartitionTableBytes);
+  auto put32 = [&](std::size_t at, std::uint32_t value) { std::memcpy(&gpt[at], &value, 4); };
+  std::memcpy(&gpt[512], "EFI PART", 8);
+  put32(512 + 72, 2);
+  put32(512 + 80, 128);
+  put32(512 + 84, 128);
+  gpt[1024] = std::byte{1};
+  gpt[1024 + 14 * 128 + 15] = std::byte{1};
+  gpt[1024 + 127 * 128] = std::byte{1};
+  CHECK(partition_numbers(gpt) == std::vector<unsigned>{1, 15, 128});
+  CHECK(partition_numbers(std::span(gpt).first(16384)).empty());
+  CHECK(partition_numbers(std::span(gpt).first(600)).empty());
+  put32(512 + 80, 0xffffffff);
+  CHECK(partition_numbers(gpt).empty());
+  put32(512 + 80, 128);
+  put32(512 + 84, 0);
+  CHECK(partition_numbers(gpt).empty());
+
+  std::vector<std::byte> mbr(512);
+  mbr[510] = std::byte{0x55};
+  mbr[511] = std::byte{0xaa};
+  for (std::size_t i : {0, 2}) {
+    mbr[446 + i * 16 + 4] = std::byte{0x83};
+    mbr[446 + i * 16 + 8] = std::byte{1};
+    mbr[446 + i * 16 + 12] = std::byte{1};
+  }
+  CHECK(partition_numbers(mbr) == std::vector<unsigned>{1, 3});
+  mbr[446 + 2 * 16 + 4] = std::byte{0x05};  // there are more behind it
+  CHECK(partition_numbers(mbr).empty());
+  CHECK(partition_numbers({}).empty());
 }
 
 TEST_CASE("EndSignal: the first reason stays, and is readable for good", "[machine]") {

@@ -117,6 +117,11 @@ class Cases:
         self.dry("a disk of another format", 1, [*kernel, "-d", self.raw + ",format=qcow2"], "disk.raw")
         self.dry("a debug port that is taken", 1, [*kernel, "--debug-exit", "0x3f8"], "--debug-exit")
         self.dry("a name that no machine can have", 1, [*kernel, "--name", "../x"], "--name")
+        own_raw = own + ",format=raw"
+        self.dry("root= that is no disk of the machine is warned of", 0, [*kernel, "-d", own_raw, "-p", "root=/dev/sda1"],
+                 "warning: root=/dev/sda1 is no disk of this virtual machine", "own.raw: vda1)")
+        self.dry("root= that is no partition is warned of", 0, [*kernel, "-d", own_raw, "-p", "root=/dev/vda2"],
+                 "warning: root=/dev/vda2 is no partition of that disk", "own.raw: vda1)")
         if os.geteuid() != 0:
             os.chmod(self.raw, 0o444)
             self.dry("a disk that may not be written", 1, [*kernel, "-d", self.raw + ",format=raw"], "disk.raw",

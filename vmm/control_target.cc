@@ -42,6 +42,9 @@ Json to_json(const DiskStat& disk, std::size_t index) {
                {"flushes", disk.requests.flushes},
                {"discards", disk.requests.discards},
                {"failures", disk.requests.failures},
+               {"read_ns", disk.requests.read_ns},
+               {"write_ns", disk.requests.write_ns},
+               {"flush_ns", disk.requests.flush_ns},
                {"waiting", disk.waiting},
                {"caches", nullptr}};
   if (disk.caches) {

@@ -114,6 +114,7 @@ void Blk::on_activate(const Activation& activation) {
 
 // The only place that answers a request.
 Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
+  const Clock::time_point taken = Clock::now();
   BlkRequest request = BlkRequest::parse(chain.readable(), chain.writable(), limits_);
   if (request.status == nullptr) {
     server_.complete(queue, chain, 0);
@@ -122,25 +123,32 @@ Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
   }
   BlkStatus answer = request.verdict;
   if (answer == BlkStatus::kOk) answer = co_await execute(request);
-  count(request, answer);
+  count(request, answer, taken);
   *request.status = static_cast<std::byte>(answer);
   server_.complete(queue, chain, request.nr_written(answer));
 }
 
 // Before the driver learns of the answer: who saw that finds it counted.
-void Blk::count(const BlkRequest& request, BlkStatus answer) {
+void Blk::count(const BlkRequest& request, BlkStatus answer, Clock::time_point taken) {
   auto add = [](std::atomic<std::uint64_t>& counter, std::uint64_t value) {
     counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
   };
   if (answer != BlkStatus::kOk) return add(counters_.failures, 1);
+  auto add_time = [&](std::atomic<std::uint64_t>& counter) {
+    const std::chrono::nanoseconds spent = Clock::now() - taken;
+    add(counter, static_cast<std::uint64_t>(spent.count()));
+  };
   switch (request.type) {
     case BlkType::kIn:
       add(counters_.reads, 1);
+      add_time(counters_.read_ns);
       return add(counters_.read_bytes, request.length);
     case BlkType::kOut:
       add(counters_.writes, 1);
+      add_time(counters_.write_ns);
       return add(counters_.written_bytes, request.length);
     case BlkType::kFlush:
+      add_time(counters_.flush_ns);
       return add(counters_.flushes, 1);
     case BlkType::kDiscard:
     case BlkType::kWriteZeroes:
@@ -160,7 +168,10 @@ BlkStats Blk::stats() const {
           .written_bytes = get(counters_.written_bytes),
           .flushes = get(counters_.flushes),
           .discards = get(counters_.discards),
-          .failures = get(counters_.failures)};
+          .failures = get(counters_.failures),
+          .read_ns = get(counters_.read_ns),
+          .write_ns = get(counters_.write_ns),
+          .flush_ns = get(counters_.flush_ns)};
 }
 
 Task<BlkStatus> Blk::execute(const BlkRequest& request) {

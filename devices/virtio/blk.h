@@ -13,6 +13,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -48,6 +49,11 @@ struct BlkStats {
   std::uint64_t flushes = 0;
   std::uint64_t discards = 0;  // and requests to write zeros
   std::uint64_t failures = 0;  // of any kind, also refused ones
+  // Sums over good answers, in nanoseconds, from when a request was taken from its queue to its
+  // answer.
+  std::uint64_t read_ns = 0;
+  std::uint64_t write_ns = 0;
+  std::uint64_t flush_ns = 0;
 };
 
 class Blk final : public Device, private QueueServer::Handler {
@@ -77,14 +83,16 @@ class Blk final : public Device, private QueueServer::Handler {
   // Written on the loop's thread alone.
   struct Counters {
     std::atomic<std::uint64_t> reads = 0, read_bytes = 0, writes = 0, written_bytes = 0,
-                               flushes = 0, discards = 0, failures = 0;
+                               flushes = 0, discards = 0, failures = 0, read_ns = 0, write_ns = 0,
+                               flush_ns = 0;
   };
+  using Clock = std::chrono::steady_clock;
   // On the loop's thread.
   void on_activate(const Activation& activation) override;
   Task<void> serve_chain(QueueServer::Queue& queue, Chain chain) override;
   Task<BlkStatus> execute(const BlkRequest& request);
   Task<BlkStatus> execute_ranges(const BlkRequest& request);
-  void count(const BlkRequest& request, BlkStatus answer);
+  void count(const BlkRequest& request, BlkStatus answer, Clock::time_point taken);
   Task<Result<void>> write(const BlkRequest& request);
   Task<BlkStatus> flush();
   Task<Result<void>> change_range(BlkType type, BlkRange range);

@@ -110,6 +110,10 @@ TEST_CASE("Blk: requests are counted by kind, the bytes of good ones alone", "[b
   CHECK(stats.flushes == 1);
   CHECK(stats.discards == 2);
   CHECK(stats.failures == 2);
+  CHECK(stats.read_ns > 0);
+  CHECK(stats.write_ns > 0);
+  CHECK(stats.flush_ns > 0);
+  CHECK(stats.write_ns < 60'000'000'000);
 }
 
 // kvmtool never completed these: the guest hung.

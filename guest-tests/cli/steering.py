@@ -178,6 +178,7 @@ class Cases:
                 text = self.good("stat", "t-disk")
                 for part in ("t-disk: running", "16.0 MiB of memory", "vCPU 0: running", image, "l2 cache of", "evictions"):
                     assert part in text, f"no '{part}' in: {text}"
+        self.follow(image)
         if guest is None:
             return
         with self.tap.step("the counters move while the guest uses its disk"):
@@ -195,6 +196,36 @@ class Cases:
                             break
                 process.kill()
                 assert seen and all(seen.values()), f"no counts: {seen}, {process.stderr.read()}"
+
+    def follow(self, image):
+        with Machine(self, "t-disk", BUSY, "-d", image) as machine:
+            with self.tap.step("stat --follow shows rates at each interval, and json a line each time"):
+                text = self.good("stat", "t-disk", "--follow", "--interval", "0.1", "--count", "2")
+                looks = text.strip().split("\n\n")
+                same(len(looks), 2, f"looks in {text!r}")
+                vcpu = looks[1].splitlines()[2].split()
+                same((vcpu[0], vcpu[5]), ("0", "running"), "the vCPU")
+                assert float(vcpu[2]) > 0, f"no exits: {text}"
+                same(looks[1].splitlines()[4].split()[:2], ["vda", "0"], "the disk")
+                lines = self.good("stat", "t-disk", "--follow", "--interval", "0.1", "--count", "2", "--output", "json")
+                first, second = (json.loads(line)["vcpus"][0]["exits"]["port"] for line in lines.splitlines())
+                assert second > first, lines
+            with self.tap.step("stat --metrics is text for Prometheus, of one machine or of all"):
+                for arguments in ((), ("t-disk",)):
+                    text = self.good("stat", "--metrics", *arguments)
+                    assert 'vmm_running{vm="t-disk"} 1\n' in text, text
+                    assert f'vmm_disk_info{{vm="t-disk",disk="vda",file="{image}",format="qcow2"}} 1\n' in text, text
+                    for line in text.splitlines():
+                        if not line.startswith("#"):
+                            float(line.rsplit(" ", 1)[1])
+                self.refused(["NAME", "vmm list"], "stat")
+            with self.tap.step("stat --follow ends when the machine does"):
+                with subprocess.Popen([self.vmm, "stat", "t-disk", "-f", "--interval", "0.1"], env=self.environment,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+                    same(follower.stdout.readline()[:16], "t-disk: running,", "the first line")
+                    self.good("stop", "t-disk", "--force")
+                    same(machine.wait(), 5, "status")
+                    same((follower.communicate(timeout=LIMIT)[1], follower.returncode), ("", 0), "the end")
 
     def names(self):
         with self.tap.step("a name that runs is refused, and one that was left behind is not"):

@@ -16,7 +16,7 @@ constexpr Command kCommands[] = {
     {"stop", "Press a virtual machine's power button, or end it", stop_command},
     {"pause", "Make a virtual machine stand still", pause_command},
     {"resume", "Let a paused virtual machine go on", resume_command},
-    {"stat", "Tell what a running virtual machine has done", stat_command},
+    {"stat", "Tell what a running virtual machine has done, or does", stat_command},
     {"disk", "Make, inspect, convert and exercise disk images", disk_command},
     {"doctor", "Say whether this host can run virtual machines", doctor_command},
 };

@@ -2,41 +2,25 @@
 #include "vmm/cli/stat.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <chrono>
+#include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
+#include "vmm/cli/json_fields.h"
+#include "vmm/cli/metrics.h"
+#include "vmm/cli/stat_rates.h"
 #include "vmm/cli/steer.h"
+#include "vmm/control/directory.h"
 
 namespace vmm::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-const Json& at(const Json& json, const char* key) {
-  static const Json nothing;
-  if (!json.is_object()) return nothing;
-  const auto found = json.find(key);
-  return found != json.end() ? *found : nothing;
-}
-
-std::uint64_t number(const Json& json, const char* key) {
-  const Json& value = at(json, key);
-  return value.is_number_integer() ? value.get<std::uint64_t>() : 0;
-}
-
-// Of a machine that this user runs; control characters in a file's name are still not for the
-// terminal.
-std::string text(const Json& json, const char* key) {
-  const Json& value = at(json, key);
-  std::string plain = value.is_string() ? value.get<std::string>() : "?";
-  for (char& c : plain) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return plain;
-}
 
 std::string bytes(std::uint64_t count) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -47,7 +31,7 @@ std::string bytes(std::uint64_t count) {
 }
 
 std::string describe_vcpu(const Json& vcpu) {
-  const Json& exits = at(vcpu, "exits");
+  const Json& exits = field(vcpu, "exits");
   return fmt::format("vCPU {}: {}, {:.2f} s of processor time; exits: {} port, {} MMIO, {} other\n",
                      number(vcpu, "id"), text(vcpu, "state"),
                      static_cast<double>(number(vcpu, "cpu_time_ns")) / 1e9, number(exits, "port"),
@@ -66,12 +50,12 @@ std::string describe_disk(const Json& disk) {
   std::string lines = fmt::format(
       "{}: {} ({}, {}{})\n  {} reads ({}), {} writes ({}), {} flushes, {} discards, {} failures\n",
       text(disk, "name"), text(disk, "file"), text(disk, "format"), bytes(number(disk, "size")),
-      at(disk, "read_only") == true ? ", read-only" : "", number(disk, "reads"),
+      field(disk, "read_only") == true ? ", read-only" : "", number(disk, "reads"),
       bytes(number(disk, "read_bytes")), number(disk, "writes"),
       bytes(number(disk, "written_bytes")), number(disk, "flushes"), number(disk, "discards"),
       number(disk, "failures"));
-  if (at(disk, "caches").is_null()) return lines + "  caches: its thread does not answer\n";
-  for (const Json& cache : at(disk, "caches")) lines += describe_cache(cache);
+  if (field(disk, "caches").is_null()) return lines + "  caches: its thread does not answer\n";
+  for (const Json& cache : field(disk, "caches")) lines += describe_cache(cache);
   return lines;
 }
 
@@ -79,33 +63,140 @@ std::string describe_disk(const Json& disk) {
 
 std::string describe_stat(const std::string& name, int pid, const std::string& answer) {
   const Json parsed = Json::parse(answer, nullptr, /*allow_exceptions=*/false);
-  const Json& stat = at(parsed, "stat");
+  const Json& stat = field(parsed, "stat");
   std::string lines = fmt::format(
       "{}: {}, process {}, up {:.1f} s, {} of memory\n", name, text(parsed, "state"), pid,
       static_cast<double>(number(stat, "uptime_ms")) / 1000, bytes(number(stat, "memory")));
-  for (const Json& vcpu : at(stat, "vcpus")) lines += describe_vcpu(vcpu);
-  for (const Json& disk : at(stat, "disks")) lines += describe_disk(disk);
+  for (const Json& vcpu : field(stat, "vcpus")) lines += describe_vcpu(vcpu);
+  for (const Json& disk : field(stat, "disks")) lines += describe_disk(disk);
   return lines;
 }
 
-Result<int> stat_command(const Arguments& arguments) {
-  CLI::App app("Tells what a running virtual machine has done so far.");
-  std::string name, output = "human";
-  app.add_option("NAME", name, "The virtual machine, as 'vmm list' shows it")->required();
-  app.add_option("--output", output, "How to show it; docs/control.md describes the fields of json")
+namespace {
+
+struct StatFlags {
+  std::optional<std::string> name;
+  std::string output = "human";
+  bool follow = false, metrics = false;
+  double interval = 1;      // seconds
+  std::uint64_t count = 0;  // 0: until the machine ends
+};
+
+void add_options(CLI::App& app, StatFlags& flags) {
+  app.add_option("NAME", flags.name,
+                 "The virtual machine, as 'vmm list' shows it; --metrics can do without");
+  app.add_option("--output", flags.output,
+                 "How to show it; docs/control.md describes the fields of json")
       ->check(CLI::IsMember({"human", "json"}))
       ->capture_default_str();
-  if (std::optional<int> status = parse(app, arguments)) return *status;
-  VMM_TRY(control::Client machine, find_machine(name));
-  VMM_TRY(const std::string answer, ask_machine(machine, name, R"({"command":"stat"})"));
-  if (output == "human") {
-    fmt::print("{}", describe_stat(name, machine.pid(), answer));
-    return kExitSuccess;
+  CLI::Option* follow =
+      app.add_flag("-f,--follow", flags.follow,
+                   "Show what happens per second, anew each interval, until the machine ends; with "
+                   "json, what has been counted, a line each time");
+  app.add_option("--interval", flags.interval, "How long to wait between two looks, with --follow")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.05, 86400.0))
+      ->needs(follow)
+      ->capture_default_str();
+  app.add_option("--count", flags.count, "End after so many looks, with --follow")
+      ->type_name("N")
+      ->needs(follow);
+  app.add_flag("--metrics", flags.metrics,
+               "As text for Prometheus, of the machine NAME, or of all that run")
+      ->excludes(follow);
+}
+
+Json to_json(const MachineSample& sample) {
+  const Json parsed = Json::parse(sample.answer, nullptr, /*allow_exceptions=*/false);
+  Json json = {{"name", sample.name}, {"pid", sample.pid}, {"state", field(parsed, "state")}};
+  if (field(parsed, "stat").is_object()) json.update(field(parsed, "stat"));
+  return json;
+}
+
+Result<MachineSample> sample_of(control::Client& machine, const std::string& name) {
+  VMM_TRY(std::string answer, ask_machine(machine, name, R"({"command":"stat"})"));
+  return MachineSample{name, machine.pid(), std::move(answer)};
+}
+
+// A machine that ends meanwhile is none of those that run.
+Result<int> print_metrics(const std::optional<std::string>& name) {
+  std::vector<MachineSample> samples;
+  const std::vector<std::string> names =
+      name ? std::vector<std::string>{*name} : names_of_machines();
+  for (const std::string& each : names) {
+    Result<control::Client> machine = find_machine(each);
+    if (!machine && !name) continue;
+    if (!machine) return Unexpected(std::move(machine).error());
+    Result<MachineSample> sample = sample_of(*machine, each);
+    if (!sample && !name) continue;
+    if (!sample) return Unexpected(std::move(sample).error());
+    samples.push_back(*std::move(sample));
   }
-  const Json parsed = Json::parse(answer, nullptr, /*allow_exceptions=*/false);
-  Json json = {{"name", name}, {"pid", machine.pid()}, {"state", at(parsed, "state")}};
-  if (at(parsed, "stat").is_object()) json.update(at(parsed, "stat"));
-  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+  fmt::print("{}", describe_metrics(samples));
+  return kExitSuccess;
+}
+
+void print_look(const StatFlags& flags, const std::optional<MachineSample>& before,
+                const MachineSample& now) {
+  if (flags.output == "json") {
+    fmt::print("{}\n", to_json(now).dump(-1, ' ', false, Json::error_handler_t::replace));
+  } else if (before) {
+    // A terminal shows the newest look alone.
+    const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+    fmt::print("{}{}{}", terminal ? "\033[H\033[J" : "", describe_rates(*before, now),
+               terminal ? "" : "\n");
+  }
+  std::fflush(stdout);
+}
+
+// Nothing: the machine has ended. One that boots again counts from 0.
+Result<std::optional<MachineSample>> next_look(control::Client& machine, const std::string& name) {
+  Result<MachineSample> sample = sample_of(machine, name);
+  if (sample) return std::optional(*std::move(sample));
+  Result<control::Client> again = find_machine(name);
+  if (!again && again.error().kind() == ErrorKind::kNotFound) {
+    return std::optional<MachineSample>();
+  }
+  if (!again) return Unexpected(std::move(again).error());
+  machine = *std::move(again);
+  VMM_TRY(MachineSample first, sample_of(machine, name));
+  return std::optional(std::move(first));
+}
+
+Result<int> follow(control::Client machine, const StatFlags& flags) {
+  // The first look of people's kind has nothing to compare with, and shows nothing.
+  std::optional<MachineSample> before;
+  std::uint64_t left = flags.count + (flags.count != 0 && flags.output == "human" ? 1 : 0);
+  while (true) {
+    VMM_TRY(std::optional<MachineSample> now, next_look(machine, *flags.name));
+    if (!now) return kExitSuccess;
+    print_look(flags, before, *now);
+    before = std::move(now);
+    if (std::ferror(stdout) != 0 || (flags.count != 0 && --left == 0)) return kExitSuccess;
+    const auto pause = std::chrono::duration<double>(flags.interval);
+    if (machine.wait_for_end(std::chrono::ceil<std::chrono::milliseconds>(pause))) continue;
+  }
+}
+
+}  // namespace
+
+Result<int> stat_command(const Arguments& arguments) {
+  CLI::App app("Tells what a running virtual machine has done so far, or does.");
+  StatFlags flags;
+  add_options(app, flags);
+  if (std::optional<int> status = parse(app, arguments)) return *status;
+  if (flags.metrics) return print_metrics(flags.name);
+  if (!flags.name) {
+    return fail(ErrorKind::kInvalid, "stat: give the NAME of a machine; 'vmm list' shows them");
+  }
+  VMM_TRY(control::Client machine, find_machine(*flags.name));
+  if (flags.follow) return follow(std::move(machine), flags);
+  VMM_TRY(const MachineSample sample, sample_of(machine, *flags.name));
+  if (flags.output == "human") {
+    fmt::print("{}", describe_stat(sample.name, sample.pid, sample.answer));
+  } else {
+    fmt::print("{}\n", to_json(sample).dump(2, ' ', false, Json::error_handler_t::replace));
+  }
   return kExitSuccess;
 }
 

@@ -42,16 +42,21 @@ Row row_of(const std::string& directory, const std::string& name) {
   return {name, state.empty() ? "unknown" : std::move(state), machine->pid()};
 }
 
+struct Place {
+  std::string directory, name;
+};
+
 // Sockets that were left behind are removed on the way.
-std::vector<Row> running_machines() {
-  std::vector<Row> rows;
+std::vector<Place> running_machines() {
+  std::vector<Place> places;
   for (const std::string& directory : control::directories()) {
     if (!control::open_directory(directory, /*make=*/false)) continue;
-    for (const std::string& name : control::names_in(directory)) {
-      if (!control::remove_if_stale(directory, name)) rows.push_back(row_of(directory, name));
+    for (std::string& name : control::names_in(directory)) {
+      if (!control::remove_if_stale(directory, name))
+        places.push_back({directory, std::move(name)});
     }
   }
-  return rows;
+  return places;
 }
 
 void print_rows(const std::vector<Row>& rows) {
@@ -88,6 +93,12 @@ Result<int> simple_command(const Arguments& arguments, const char* about, const 
 
 }  // namespace
 
+std::vector<std::string> names_of_machines() {
+  std::vector<std::string> names;
+  for (Place& place : running_machines()) names.push_back(std::move(place.name));
+  return names;
+}
+
 Result<Client> find_machine(const std::string& name) {
   VMM_CHECK(control::check_name(name));
   Result<Client> machine = fail(ErrorKind::kNotFound, "");
@@ -119,7 +130,8 @@ Result<int> list_command(const Arguments& arguments) {
       ->check(CLI::IsMember({"human", "json"}))
       ->capture_default_str();
   if (std::optional<int> status = parse(app, arguments)) return *status;
-  const std::vector<Row> rows = running_machines();
+  std::vector<Row> rows;
+  for (const Place& place : running_machines()) rows.push_back(row_of(place.directory, place.name));
   if (output == "human") {
     print_rows(rows);
     return kExitSuccess;

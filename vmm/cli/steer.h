@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "vmm/cli/command.h"
 #include "vmm/control/client.h"
@@ -13,6 +14,9 @@ Result<int> list_command(const Arguments& arguments);
 Result<int> stop_command(const Arguments& arguments);
 Result<int> pause_command(const Arguments& arguments);
 Result<int> resume_command(const Arguments& arguments);
+
+// Of the machines that this user runs. Sockets that were left behind are removed on the way.
+std::vector<std::string> names_of_machines();
 
 // The running machine of this name, in whichever directory its socket is.
 Result<control::Client> find_machine(const std::string& name);

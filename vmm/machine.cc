@@ -382,6 +382,15 @@ MachineStat Machine::stat() const {
   return stat;
 }
 
+std::size_t Machine::nr_disks() const {
+  return parts_->disks.size();
+}
+
+bool Machine::disks_read() const {
+  return std::any_of(parts_->disks.begin(), parts_->disks.end(),
+                     [](const std::unique_ptr<MachineDisk>& disk) { return disk->was_read(); });
+}
+
 void Machine::end() {
   parts_->end.raise({Outcome::Kind::kStopped, {}});
 }

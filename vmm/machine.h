@@ -58,6 +58,10 @@ class Machine {
   // From any thread, between start() and finish().
   MachineStat stat() const;
 
+  // From any thread.
+  std::size_t nr_disks() const;
+  bool disks_read() const;  // by the guest: it has a driver for them
+
   // From any thread: ends the run, with the outcome kStopped.
   void end();
 

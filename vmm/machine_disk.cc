@@ -127,6 +127,10 @@ bool MachineDisk::waiting() const {
   return blk_->waiting();
 }
 
+bool MachineDisk::was_read() const {
+  return blk_->stats().reads != 0;
+}
+
 Result<void> MachineDisk::close() {
   if (transport_) transport_->stop();
   Result<void> closed = thread_->call([this] { return disk_->close(); });

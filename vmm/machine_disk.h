@@ -55,6 +55,8 @@ class MachineDisk {
   void retry_writes();
   // From any thread: whether there are such changes.
   bool waiting() const;
+  // From any thread: whether the guest has read anything.
+  bool was_read() const;
 
   // When no vCPU runs any more: waits for what is in flight, flushes, and closes the image.
   Result<void> close();

@@ -47,8 +47,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "overlay", "own", "cloud", "kill", "twice", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "overlay", "own", "cloud", "kill", "twice")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "kill", "twice", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "kill", "twice")
 
 
 def tool(*command):
@@ -208,6 +208,16 @@ class Scenarios:
         with self.tap.step("the base below the overlay is untouched"):
             require(sum_of(base) == published, "it changed")
 
+    def no_root(self):
+        """A kernel that finds no root device: vmm says what it knows of the reason."""
+        disk = f"{self.fresh_disk('root.qcow2')},format=qcow2"
+        # Debian's kernel has its virtio drivers in the initrd, and without one it panics.
+        command = [self.vmm, "run", "--no-reboot", "--kernel", self.kernel, "--params", "root=/dev/vda1 panic=-1", "--disk", disk]
+        with Guest(command, 150) as guest:
+            with self.tap.step("a kernel without virtio drivers is recognised by its panic", lambda: guest.lines):
+                guest.wait_for("lacks the drivers virtio_pci and virtio_blk")
+                require(guest.wait() == REBOOT_STATUS, f"status {guest.status()}")
+
     def cloud_init(self):
         """What --cloud-init attaches is what cloud-init's NoCloud data source looks for."""
         user_data = self.path("user-data")
@@ -296,7 +306,7 @@ class Scenarios:
         self.check_image("systemd: qemu-img check finds nothing", disk, (0,))
 
     def run(self, boots, only):
-        scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "overlay": self.overlay, "own": self.own_kernel,
+        scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay, "own": self.own_kernel,
                      "cloud": self.cloud_init, "twice": self.reboot_in_place, "smp": self.many_cpus,
                      "memory": self.much_memory, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),

@@ -15,6 +15,7 @@
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/dry_run.h"
 #include "vmm/cli/reboot.h"
+#include "vmm/cli/root_watch.h"
 #include "vmm/cli/session.h"
 #include "vmm/cli/size.h"
 #include "vmm/cloud_init.h"
@@ -256,7 +257,12 @@ Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
   ::mallopt(M_ARENA_MAX, 1);
   VMM_CHECK(sandbox::enter(config.sandbox));
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
-  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, session->output()));
+  const Machine* running = nullptr;
+  RootWatch console(session->output(), [&] {
+    log::warn("{}", explain_no_root(running->nr_disks(), running->disks_read()));
+  });
+  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console));
+  running = machine.get();
   std::unique_ptr<control::Server> control;
   if (listen_fd >= 0) {
     VMM_TRY(control, control::Server::create(listen_fd, kVersion, config.name));

@@ -2,7 +2,6 @@
 #include "vmm/io/blocking_backend.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <cassert>
@@ -17,7 +16,7 @@ bool blocking_only = false;
 class BlockingBackend : public IoBackend {
  public:
   void submit(IoOp& op) override {
-    if (op.kind == IoOp::Kind::kReadEvent) {
+    if (is_polled(op)) {
       events_.push_back(&op);
       return;
     }
@@ -37,7 +36,7 @@ class BlockingBackend : public IoBackend {
  private:
   void collect_events(bool wait, IoOpList& done) {
     std::vector<pollfd> fds;
-    for (const IoOp* op : events_) fds.push_back({op->fd, POLLIN, 0});
+    for (const IoOp* op : events_) fds.push_back(poll_entry(*op));
     if (fds.empty() || ::poll(fds.data(), fds.size(), wait ? -1 : 0) <= 0) return;
     std::size_t kept = 0;
     for (std::size_t i = 0; i < events_.size(); ++i) {
@@ -46,8 +45,7 @@ class BlockingBackend : public IoBackend {
         events_[kept++] = op;
         continue;
       }
-      const ssize_t got = ::read(op->fd, &op->event_count, sizeof op->event_count);
-      op->result = got < 0 ? -errno : got;
+      finish_polled(*op, fds[i].revents);
       done.push(*op);
     }
     events_.resize(kept);
@@ -58,6 +56,24 @@ class BlockingBackend : public IoBackend {
 };
 
 }  // namespace
+
+bool is_polled(const IoOp& op) {
+  return op.kind == IoOp::Kind::kReadEvent || op.kind == IoOp::Kind::kPoll;
+}
+
+pollfd poll_entry(const IoOp& op) {
+  const int events = op.kind == IoOp::Kind::kPoll ? op.mode : POLLIN;
+  return {op.fd, static_cast<short>(events), 0};
+}
+
+void finish_polled(IoOp& op, short events) {
+  if (op.kind == IoOp::Kind::kPoll) {
+    op.result = events;
+    return;
+  }
+  const ssize_t got = ::read(op.fd, &op.event_count, sizeof op.event_count);
+  op.result = got < 0 ? -errno : got;
+}
 
 std::int64_t perform_blocking(const IoOp& op) {
   std::int64_t result = -1;
@@ -77,6 +93,7 @@ std::int64_t perform_blocking(const IoOp& op) {
       case IoOp::Kind::kFallocate:
         result = ::fallocate(op.fd, op.mode, offset, static_cast<off_t>(op.length));
         break;
+      case IoOp::Kind::kPoll:
       case IoOp::Kind::kReadEvent:
         assert(false && "events are polled");
         break;

@@ -3,6 +3,8 @@
 // a short-lived process that reads an image under a system call filter.
 #pragma once
 
+#include <poll.h>
+
 #include <memory>
 
 #include "vmm/io/io_op.h"
@@ -17,7 +19,13 @@ std::unique_ptr<IoBackend> create_blocking_backend();
 void allow_only_blocking_calls(bool only = true);
 bool only_blocking_calls();
 
-// Carries out anything but kReadEvent on the calling thread; gives bytes done or a negative errno.
+// For backends that wait in poll(2): the operations that they wait for there, what they wait for,
+// and how such a one ends, given what poll() showed.
+bool is_polled(const IoOp& op);
+pollfd poll_entry(const IoOp& op);
+void finish_polled(IoOp& op, short events);
+
+// Carries out anything else on the calling thread; gives bytes done or a negative errno.
 std::int64_t perform_blocking(const IoOp& op);
 
 }  // namespace vmm

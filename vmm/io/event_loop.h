@@ -97,6 +97,11 @@ class EventLoop {
                         .offset = offset,
                         .length = length}};
   }
+  // Waits until poll(2) shows one of `events` (POLLIN, POLLOUT) or an error on `fd`; gives what it
+  // shows. May come back early. There is no cancelling: see next_event().
+  IoAwaiter poll(int fd, int events) {
+    return {*this, IoOp{.kind = IoOp::Kind::kPoll, .fd = fd, .mode = events}};
+  }
   // Waits until the eventfd counts. There is no cancelling: to end a waiter, signal the eventfd and
   // let it see why.
   EventAwaiter next_event(int event_fd) {

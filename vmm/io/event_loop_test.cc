@@ -124,6 +124,36 @@ TEST_CASE("EventLoop: events signalled from another thread are all counted", "[i
   }
 }
 
+Task<void> wait_for_room(EventLoop& loop, int fd, int events, std::int64_t& shown) {
+  shown = co_await loop.poll(fd, events);
+}
+
+TEST_CASE("EventLoop: a poll comes back when its descriptor is ready, and takes nothing from it",
+          "[io]") {
+  for (EventLoop::Backend kind : kBackends) {
+    auto loop = *EventLoop::create(kind);
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+    UniqueFd reader(ends[0]), writer(ends[1]);
+    std::int64_t shown = -1;
+    loop->run_until(wait_for_room(*loop, writer.get(), POLLOUT, shown));
+    CHECK(shown == POLLOUT);
+
+    shown = -1;
+    Task<void> waiting = wait_for_room(*loop, reader.get(), POLLIN, shown);
+    CHECK(!waiting.done());
+    REQUIRE(::write(writer.get(), "x", 1) == 1);
+    loop->run_until(std::move(waiting));
+    CHECK(shown == POLLIN);
+    char byte = 0;
+    CHECK(::read(reader.get(), &byte, 1) == 1);
+    CHECK(byte == 'x');
+    writer.reset();
+    loop->run_until(wait_for_room(*loop, reader.get(), POLLIN, shown));
+    CHECK((shown & POLLHUP) != 0);
+  }
+}
+
 TEST_CASE("EventLoop: posted work runs on the loop's thread, in order, and stop() ends run()",
           "[io]") {
   for (EventLoop::Backend backend : kBackends) {

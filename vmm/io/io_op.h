@@ -17,6 +17,7 @@ struct IoOp {
     kWritev,
     kFdatasync,
     kFallocate,
+    kPoll,       // waits until poll(2) would show one of the events in `mode`; gives those
     kReadEvent,  // one read of an eventfd's counter into event_count; waits until it is not 0
   };
 
@@ -24,7 +25,7 @@ struct IoOp {
   int fd;
   const iovec* iov = nullptr;
   unsigned nr_iov = 0;
-  int mode = 0;  // fallocate(2)
+  int mode = 0;  // fallocate(2), poll(2)
   std::uint64_t offset = 0;
   std::uint64_t length = 0;  // fallocate(2)
   std::uint64_t event_count = 0;

@@ -39,7 +39,7 @@ class ThreadPoolBackend : public IoBackend {
   }
 
   void submit(IoOp& op) override {
-    if (op.kind == IoOp::Kind::kReadEvent) {
+    if (is_polled(op)) {
       events_.push_back(&op);
       return;
     }
@@ -54,7 +54,7 @@ class ThreadPoolBackend : public IoBackend {
 
   void turn(bool wait, IoOpList& done) override {
     poll_fds_.assign(1, pollfd{wake_.get(), POLLIN, 0});
-    for (const IoOp* op : events_) poll_fds_.push_back({op->fd, POLLIN, 0});
+    for (const IoOp* op : events_) poll_fds_.push_back(poll_entry(*op));
     int nr_ready = ::poll(poll_fds_.data(), poll_fds_.size(), wait ? -1 : 0);
     if (nr_ready <= 0) return;  // nothing yet, or a signal: the loop comes again
     collect_events(done);
@@ -78,8 +78,7 @@ class ThreadPoolBackend : public IoBackend {
         events_[kept++] = op;
         continue;
       }
-      ssize_t got = ::read(op->fd, &op->event_count, sizeof op->event_count);
-      op->result = got < 0 ? -errno : got;
+      finish_polled(*op, poll_fds_[i + 1].revents);
       done.push(*op);
     }
     events_.resize(kept);
@@ -113,7 +112,7 @@ class ThreadPoolBackend : public IoBackend {
   }
 
   UniqueFd wake_;                 // counts completions that turn() has not taken
-  std::vector<IoOp*> events_;     // kReadEvent operations, loop thread only
+  std::vector<IoOp*> events_;     // is_polled() ones, loop thread only
   std::vector<pollfd> poll_fds_;  // loop thread only; [0] is wake_
   std::vector<std::thread> workers_;
 

@@ -15,8 +15,8 @@ namespace {
 // What submit() below uses. The kernel refuses everything else with EACCES: system call filters do
 // not see what a ring is asked to do (opening files, making sockets ...). Nothing may be
 // registered.
-constexpr std::uint8_t kOperations[] = {IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
-                                        IORING_OP_FALLOCATE, IORING_OP_READ};
+constexpr std::uint8_t kOperations[] = {IORING_OP_READV,     IORING_OP_WRITEV, IORING_OP_FSYNC,
+                                        IORING_OP_FALLOCATE, IORING_OP_READ,   IORING_OP_POLL_ADD};
 
 constexpr unsigned kEntries = 256;  // more in flight only costs a submit in between, never an error
 
@@ -61,6 +61,9 @@ class UringBackend : public IoBackend {
         break;
       case IoOp::Kind::kFallocate:
         io_uring_prep_fallocate(sqe, op.fd, op.mode, op.offset, op.length);
+        break;
+      case IoOp::Kind::kPoll:
+        io_uring_prep_poll_add(sqe, op.fd, static_cast<unsigned>(op.mode));
         break;
       case IoOp::Kind::kReadEvent:
         io_uring_prep_read(sqe, op.fd, &op.event_count, sizeof op.event_count, 0);

@@ -28,6 +28,7 @@
 #include "devices/legacy/serial.h"
 #include "devices/pci/root.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/net_backend.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
@@ -93,7 +94,7 @@ struct Machine::Parts {
         waiting_fd(std::move(the_waiting_fd)) {}
 
   Result<void> add_legacy_devices(legacy::ConsoleSink& console);
-  Result<void> add_pci(legacy::ConsoleSink& console);
+  Result<void> add_pci(legacy::ConsoleSink& console, std::unique_ptr<virtio::NetBackend> net);
   Result<std::string> command_line();
   Result<void> check_root(std::string_view params);
   Result<x86::LoadedKernel> load_guest();
@@ -157,7 +158,8 @@ Result<void> Machine::Parts::add_legacy_devices(legacy::ConsoleSink& console) {
   return ports.insert(legacy::I8042::kPort, legacy::I8042::kNrPorts, i8042);
 }
 
-Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console) {
+Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console,
+                                     std::unique_ptr<virtio::NetBackend> net) {
   VMM_CHECK(
       ports.insert(pci::Root::kConfigPort, pci::Root::kNrConfigPorts, pci_root.config_ports()));
   VMM_CHECK(mmio.insert(layout::kPciEcam, layout::kPciEcamSize, pci_root.ecam()));
@@ -170,7 +172,8 @@ Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console) {
     VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root, config.retry_hint, std::move(on_waiting)));
   }
   // After the disks, whose slots so depend on nothing else.
-  VMM_TRY(devices, MachineDevices::create(config, {memory, *vm, *vm, pci_root}, console));
+  VMM_TRY(devices,
+          MachineDevices::create(config, {memory, *vm, *vm, pci_root}, console, std::move(net)));
   return {};
 }
 
@@ -243,7 +246,8 @@ Result<void> Machine::Parts::add_vcpus(const x86::LoadedKernel& kernel) {
 }
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
-                                                 legacy::ConsoleSink& console) {
+                                                 legacy::ConsoleSink& console,
+                                                 std::unique_ptr<virtio::NetBackend> net) {
   // Cheap checks of what the user gave come before anything is started.
   VMM_TRY(GuestMemory memory, create_memory(config.memory_bytes, config.huge_pages));
   VMM_TRY(kvm::Kvm kvm, kvm::Kvm::open());
@@ -268,7 +272,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   VMM_CHECK(parts->vm->set_tss_address(GuestAddress(layout::kKvmTss)));
   VMM_CHECK(parts->vm->create_irqchip());
   VMM_CHECK(parts->add_legacy_devices(console));
-  VMM_CHECK(parts->add_pci(console));
+  VMM_CHECK(parts->add_pci(console, std::move(net)));
   VMM_CHECK(parts->add_vcpus(kernel));
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));
 }

@@ -23,14 +23,18 @@ struct MachineStat;
 namespace legacy {
 class ConsoleSink;
 }  // namespace legacy
+namespace virtio {
+class NetBackend;
+}
 
 class Machine {
  public:
   // Checks and opens everything the configuration names, and loads the kernel; no guest code runs
   // yet. `console` gets what the guest's consoles send, on threads of the machine's; it must
-  // outlive the machine.
+  // outlive the machine. `net`: the host's end of its network cable (machine_net.h), or nullptr.
   static Result<std::unique_ptr<Machine>> create(const MachineConfig& config,
-                                                 legacy::ConsoleSink& console);
+                                                 legacy::ConsoleSink& console,
+                                                 std::unique_ptr<virtio::NetBackend> net);
   ~Machine();
 
   // Puts every thread into its sandbox, the calling one included, and lets the vCPUs run. After

@@ -2,6 +2,7 @@
 // What a machine is made of, as plain values.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,6 +33,20 @@ struct MachineConfig {
   };
   Console console = Console::kSerial;
   bool rng = true;  // virtio-rng
+  struct Net {
+    enum class Kind {
+      kNone,
+      kUser,  // passt
+      kTap,
+    };
+    Kind kind = Kind::kNone;
+    std::string tap;  // its name; empty: the host chooses
+    // Of kUser: ports of the host that lead to the guest, as passt's --tcp-ports and --udp-ports
+    // have them, with the host's address in front.
+    std::vector<std::string> tcp, udp;
+    std::array<std::uint8_t, 6> mac{};
+  };
+  Net net;  // virtio-net
   // Port by which the guest may end the run with an exit status of its own.
   std::optional<std::uint16_t> debug_exit_port;
   // What the user does to have writes carried out again that failed and wait.

@@ -3,6 +3,7 @@
 
 #include "devices/pci/root.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/net.h"
 #include "devices/virtio/pci_transport.h"
 #include "devices/virtio/rng.h"
 #include "vmm/confine_io.h"
@@ -10,9 +11,9 @@
 
 namespace vmm {
 
-Result<std::unique_ptr<MachineDevices>> MachineDevices::create(const MachineConfig& config,
-                                                               const Board& board,
-                                                               legacy::ConsoleSink& console) {
+Result<std::unique_ptr<MachineDevices>> MachineDevices::create(
+    const MachineConfig& config, const Board& board, legacy::ConsoleSink& console,
+    std::unique_ptr<virtio::NetBackend> net) {
   std::unique_ptr<MachineDevices> self(new MachineDevices);
   if (config.rng) {
     VMM_TRY(self->thread_, IoThread::start("vmm-devices"));
@@ -25,6 +26,12 @@ Result<std::unique_ptr<MachineDevices>> MachineDevices::create(const MachineConf
         std::make_unique<virtio::Console>(console, self->console_thread_->loop(), board.memory);
     VMM_CHECK(self->attach(*self->console_, board));
   }
+  if (net) {
+    VMM_TRY(self->net_thread_, IoThread::start("vmm-net"));
+    VMM_TRY(self->net_, virtio::Net::create(std::move(net), config.net.mac,
+                                            self->net_thread_->loop(), board.memory));
+    VMM_CHECK(self->attach(*self->net_, board));
+  }
   return self;
 }
 
@@ -36,7 +43,7 @@ MachineDevices::~MachineDevices() {
 }
 
 Result<void> MachineDevices::confine(const sandbox::SandboxConfig& config) {
-  for (IoThread* thread : {thread_.get(), console_thread_.get()}) {
+  for (IoThread* thread : {thread_.get(), console_thread_.get(), net_thread_.get()}) {
     if (thread == nullptr) continue;
     VMM_CHECK(confine_io(*thread, config));
   }

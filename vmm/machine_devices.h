@@ -24,6 +24,8 @@ class Root;
 namespace virtio {
 class Console;
 class Device;
+class Net;
+class NetBackend;
 class PciTransport;
 class Rng;
 }  // namespace virtio
@@ -39,10 +41,12 @@ class MachineDevices {
   };
 
   // Makes those that `config` asks for and puts them on the bus. `console` gets what the guest
-  // sends to a virtio console.
+  // sends to a virtio console. `net`: the host's end of its network cable; none where it is
+  // nullptr.
   static Result<std::unique_ptr<MachineDevices>> create(const MachineConfig& config,
                                                         const Board& board,
-                                                        legacy::ConsoleSink& console);
+                                                        legacy::ConsoleSink& console,
+                                                        std::unique_ptr<virtio::NetBackend> net);
   ~MachineDevices();
 
   // Before any guest code runs: the devices' threads give up what they need no more.
@@ -61,8 +65,10 @@ class MachineDevices {
   std::unique_ptr<IoThread> thread_;
   // A terminal that nobody reads holds up the console, and nothing else.
   std::unique_ptr<IoThread> console_thread_;
+  std::unique_ptr<IoThread> net_thread_;
   std::unique_ptr<virtio::Rng> rng_;
   std::unique_ptr<virtio::Console> console_;
+  std::unique_ptr<virtio::Net> net_;
   std::vector<std::unique_ptr<virtio::PciTransport>> transports_;
 };
 

@@ -116,6 +116,8 @@ class Cases:
             self.refused(f"--mem '{memory}'", ["run", "-k", self.kernel, f"--mem={memory}"], "mem")
         for cpus in ("0", "-1", "100000", "two"):
             self.refused(f"--cpus {cpus}", ["run", "-k", self.kernel, f"--cpus={cpus}"], "cpus")
+        for net in ("", "bridge", "tap=", "tap=a/b", "tap=a-name-that-is-too-long", "user,mac=01:00:00:00:00:01", "user,tcp=70000"):
+            self.refused(f"--net '{net}'", ["run", "-k", self.kernel, f"--net={net}"], "--net")
         self.refused("an unknown console", ["run", "-k", self.kernel, "--console", "teletype"], "console")
 
     def configs(self):

@@ -18,7 +18,7 @@ class Guest:
     # The guest's kernel says this last, whatever its log level, before it asks the machine for power off or reset.
     FAREWELL = ("reboot: Power down", "reboot: Restarting system", "reboot: machine restart")
 
-    def __init__(self, command, limit):
+    def __init__(self, command, limit, environment=None):
         self.command = command
         self.lines = []
         self.unfinished = ""  # what follows the last line: a prompt, perhaps
@@ -28,7 +28,7 @@ class Guest:
         self._limit = limit
         self._queue = queue.Queue()
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                         stderr=subprocess.STDOUT)
+                                         stderr=subprocess.STDOUT, env=environment)
         threading.Thread(target=self._read, daemon=True).start()
 
     def __enter__(self):
@@ -113,11 +113,11 @@ class Guest:
 
 
 def launcher(vmm, kernel, initrd, limit=150):
-    """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False, memory_mib=512, in_place=False, more=()) -> Guest.
+    """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False, memory_mib=512, in_place=False, more=(), environment=None) -> Guest.
 
     own_kernel: the disk's own kernel, initrd and root= are used. in_place: a reboot boots again. more: further flags.
     """
-    def start(disks, command, cpus=1, end="poweroff", own_kernel=False, memory_mib=512, in_place=False, more=()):
+    def start(disks, command, cpus=1, end="poweroff", own_kernel=False, memory_mib=512, in_place=False, more=(), environment=None):
         parameters = f'quiet loglevel=3 panic=-1 vmm.end={end} vmm.cmd="{command}"'
         argv = [vmm, "run", "--mem", str(memory_mib), "--cpus", str(cpus)] + ([] if in_place else ["--no-reboot"])
         if own_kernel:
@@ -126,6 +126,6 @@ def launcher(vmm, kernel, initrd, limit=150):
             argv += ["--kernel", kernel, "--initrd", initrd, "--params", f"root=/dev/vda1 {parameters}"]
         for disk in disks:
             argv += ["--disk", disk]
-        return Guest(argv + list(more), limit)
+        return Guest(argv + list(more), limit, environment)
     assert os.access(vmm, os.X_OK), vmm
     return start

@@ -8,12 +8,18 @@ because a start of the lab costs more than most of them. Output: TAP.
 
 import argparse
 import hashlib
+import http.client
+import http.server
 import os
 import random
 import re
+import shlex
+import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
@@ -47,8 +53,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "kill", "twice", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "kill", "twice")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "net", "kill", "twice", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "net", "kill", "twice")
 
 
 def tool(*command):
@@ -73,6 +79,52 @@ def sum_of(path, size=None):
 # What the guest's kernel keeps time with, on one line of its console.
 CLOCKS = ("echo clocks: $(cat /sys/devices/system/clocksource/clocksource0/available_clocksource "
           "/sys/devices/system/clockevents/clockevent0/current_device)")
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers every GET with the same bytes, at a port of the loopback; /end is there once `done` is set. A context manager."""
+
+    def __init__(self, content):
+        self.done = False
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # pylint: disable=invalid-name
+                if self.path == "/end" and not self.server.done:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):  # pylint: disable=arguments-differ
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *arguments):
+        self.shutdown()
+        super().__exit__(*arguments)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answer_of(port, seconds=60):
+    """What the HTTP server at that port of the loopback has under /file; waits until there is one."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/file", timeout=60) as answer:
+                return answer.read()
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(1)
+    raise GuestError(f"nobody answers at port {port}")
 
 
 class Scenarios:
@@ -218,6 +270,38 @@ class Scenarios:
                 guest.wait_for("lacks the drivers virtio_pci and virtio_blk")
                 require(guest.wait() == REBOOT_STATUS, f"status {guest.status()}")
 
+    def network(self):
+        """virtio-net: passt gives the guest an address, and carries a file from a server on this host, and to the guest."""
+        programs, wanted = self.path("programs"), self.random.randbytes(3 << 20)
+        os.makedirs(programs)
+        with open(os.path.join(programs, "passt"), "w", encoding="ascii") as file:
+            # Where guests are tested there may be no network but the loopback: then passt takes its addresses from here.
+            file.write("#!/bin/sh\n[ -n \"$(ip route show default)\" ] || set -- \"$@\" --interface lo --ipv4-only --address 192.0.2.2 "
+                       "--netmask 24 --gateway 192.0.2.1 --mac-addr 02:00:00:00:00:fe\n"
+                       f"PATH={shlex.quote(os.environ['PATH'])} exec passt \"$@\"\n")
+        os.chmod(os.path.join(programs, "passt"), 0o755)
+        environment = dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}")
+        with Server(wanted) as server:
+            port = server.server_address[1]
+            work = ("net && echo address: $(ip -4 -o address show dev eth0 | tr -s ' ' | cut -d' ' -f4) mac $(cat /sys/class/net/eth0/address) && "
+                    f"gateway=$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p') && wget -q -O /root/file http://$gateway:{port}/ && "
+                    "echo fetched: $(sha256sum </root/file | cut -d' ' -f1) && busybox httpd -p 80 -h /root && "
+                    f"until wget -q -O /dev/null http://$gateway:{port}/end; do sleep 1; done")
+            disk = f"{self.fresh_disk('net.qcow2')},format=qcow2"
+            host_port = free_port()
+            more = ("--net", f"user,tcp={host_port}:80,mac=02:00:00:00:00:01")
+            with self.start([disk], work, more=more, environment=environment) as guest:
+                with self.tap.step("network: the guest gets an address by DHCP", lambda: guest.lines):
+                    line = guest.wait_for("address: ")
+                    require(re.search(r"address: \d+\.\d+\.\d+\.\d+/\d+ mac 02:00:00:00:00:01", line), line)
+                with self.tap.step("network: a file comes from a server on this host as it is there", lambda: guest.lines):
+                    require(hashlib.sha256(wanted).hexdigest() in guest.wait_for("fetched: "), "another file")
+                with self.tap.step("network: a port of this host leads to the guest", lambda: guest.lines):
+                    require(answer_of(host_port) == wanted, "another answer")
+                server.done = True
+                with self.tap.step("network: the guest powers off as ever", lambda: guest.lines):
+                    require(guest.wait() == 0, f"status {guest.status()}")
+
     def cloud_init(self):
         """What --cloud-init attaches is what cloud-init's NoCloud data source looks for."""
         user_data = self.path("user-data")
@@ -307,7 +391,7 @@ class Scenarios:
 
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay, "own": self.own_kernel,
-                     "cloud": self.cloud_init, "twice": self.reboot_in_place, "smp": self.many_cpus,
+                     "cloud": self.cloud_init, "net": self.network, "twice": self.reboot_in_place, "smp": self.many_cpus,
                      "memory": self.much_memory, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}

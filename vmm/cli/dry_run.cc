@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "devices/legacy/serial.h"
+#include "devices/virtio/net_backend.h"
 #include "vmm/control/client.h"
 #include "vmm/control/directory.h"
 #include "vmm/machine.h"
@@ -44,7 +45,7 @@ Result<void> check_start(MachineConfig config) {
     disk.read_only = true;
   }
   NoConsole console;
-  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console));
+  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, nullptr));
   return {};
 }
 

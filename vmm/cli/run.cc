@@ -10,10 +10,12 @@
 #include <CLI/Formatter.hpp>
 #include <cstdio>
 
+#include "devices/virtio/net_backend.h"
 #include "vmm/cli/cloud_init_option.h"
 #include "vmm/cli/config_file.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/dry_run.h"
+#include "vmm/cli/net_option.h"
 #include "vmm/cli/reboot.h"
 #include "vmm/cli/root_watch.h"
 #include "vmm/cli/session.h"
@@ -27,6 +29,7 @@
 #include "vmm/default_kernel.h"
 #include "vmm/disk_kernel.h"
 #include "vmm/machine.h"
+#include "vmm/machine_net.h"
 #include "vmm/version.h"
 
 namespace vmm::cli {
@@ -40,7 +43,7 @@ constexpr const char* kFooter =
 
 // The flags as they stand on the command line.
 struct RunFlags {
-  std::string kernel, boot, initrd, params, memory = "512M", name, console = "serial",
+  std::string kernel, boot, initrd, params, memory = "512M", name, console = "serial", net = "none",
                                             log_level = "warn";
   std::uint32_t nr_cpus = 1;
   bool huge_pages = false, rng = true, no_reboot = false;
@@ -122,6 +125,12 @@ void add_options(CLI::App& app, RunFlags& flags) {
          "What the guest's console is: its serial port (ttyS0), or virtio (hvc0), which is faster")
       ->check(CLI::IsMember({"serial", "virtio"}))
       ->capture_default_str();
+  app.add_option("-n,--net", flags.net,
+                 "Network: user (passt carries the guest's connections; tcp= and udp= lead ports "
+                 "of this host to the guest), or a tap device of the host; mac= sets the guest's "
+                 "address")
+      ->type_name("none|user[,tcp=PORT[:PORT]]|tap[=NAME][,mac=MAC]")
+      ->capture_default_str();
   app.add_flag("--rng,!--no-rng", flags.rng,
                "Give the guest random numbers (virtio-rng); the default")
       ->default_str("true");
@@ -158,6 +167,7 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   if (flags.console == "virtio") config.console = MachineConfig::Console::kVirtio;
   // Whatever process runs the guest, this one hands the signal on.
   config.retry_hint = fmt::format("kill -USR1 {}", ::getpid());
+  VMM_TRY(config.net, parse_net_option(flags.net, config.name));
   config.sandbox = flags.sandbox;
   config.sandbox.enabled = !flags.no_sandbox;
   VMM_CHECK(sandbox::check(config.sandbox));
@@ -255,13 +265,15 @@ Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
   // One arena for all threads: before another one shrinks, glibc opens a file in /proc, which the
   // sandbox forbids.
   ::mallopt(M_ARENA_MAX, 1);
+  // Outside the sandbox and its namespaces, where the host's network is.
+  VMM_TRY(std::unique_ptr<virtio::NetBackend> net, plug_in(config.net));
   VMM_CHECK(sandbox::enter(config.sandbox));
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
   const Machine* running = nullptr;
   RootWatch console(session->output(), [&] {
     log::warn("{}", explain_no_root(running->nr_disks(), running->disks_read()));
   });
-  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console));
+  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, std::move(net)));
   running = machine.get();
   std::unique_ptr<control::Server> control;
   if (listen_fd >= 0) {

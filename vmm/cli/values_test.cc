@@ -4,6 +4,7 @@
 
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/escape.h"
+#include "vmm/cli/net_option.h"
 #include "vmm/cli/size.h"
 #include "vmm/cli/stat.h"
 #include "vmm/core/testing/catch.h"
@@ -176,4 +177,70 @@ TEST_CASE("EscapeParser: Ctrl-a twice, or Ctrl-a a, is one Ctrl-a for the guest"
   auto help = parser.parse(bytes("\x01?"));
   CHECK(help.help);
   CHECK(help.for_guest.empty());
+}
+
+TEST_CASE("--net: kinds, names and addresses", "[cli]") {
+  using Kind = MachineConfig::Net::Kind;
+  using Mac = std::array<std::uint8_t, 6>;
+  CHECK(parse_net_option("none", "web")->kind == Kind::kNone);
+  CHECK(parse_net_option("user", "web")->kind == Kind::kUser);
+  CHECK(parse_net_option("mode=user", "web")->kind == Kind::kUser);
+  CHECK(parse_net_option("tap", "web")->tap.empty());
+  const MachineConfig::Net tap = *parse_net_option("tap=vm0,mac=02:aB:00:00:00:01", "web");
+  CHECK(tap.kind == Kind::kTap);
+  CHECK(tap.tap == "vm0");
+  CHECK((tap.mac == Mac{0x02, 0xab, 0, 0, 0, 1}));
+  const MachineConfig::Net kvmtool =
+      *parse_net_option("mode=tap,tapif=vm0,guest_mac=02:00:00:00:00:01", "web");
+  CHECK(kvmtool.tap == "vm0");
+  CHECK((kvmtool.mac == Mac{0x02, 0, 0, 0, 0, 1}));
+}
+
+TEST_CASE("--net: ports of the host that lead to the guest are at 127.0.0.1 unless said otherwise",
+          "[cli]") {
+  const MachineConfig::Net net =
+      *parse_net_option("user,tcp=8080:80,udp=53,tcp=0.0.0.0/8000-8010,tcp=::1/22:2222", "web");
+  CHECK((net.tcp ==
+         std::vector<std::string>{"127.0.0.1/8080:80", "0.0.0.0/8000-8010", "::1/22:2222"}));
+  CHECK(net.udp == std::vector<std::string>{"127.0.0.1/53"});
+}
+
+TEST_CASE("--net: the address comes from the machine's name", "[cli]") {
+  const auto mac = parse_net_option("user", "web")->mac;
+  CHECK(mac[0] == 0x02);
+  CHECK(mac == parse_net_option("user", "web")->mac);
+  CHECK(mac != parse_net_option("user", "web2")->mac);
+}
+
+TEST_CASE("--net: what makes no sense is refused, with the flag's name", "[cli]") {
+  for (const char* text : {"",
+                           "bridge",
+                           "tap=",
+                           "user,",
+                           "user,ip=1",
+                           "user,mac=",
+                           "user,mac=02:00:00:00:00",
+                           "user,mac=02:00:00:00:00:0g",
+                           "user,mac=02-00-00-00-00-01",
+                           "user,mac=01:00:00:00:00:01",
+                           "user,mac=00:00:00:00:00:00",
+                           "user,mac=02:00:00:00:00:011",
+                           "user,mac=+2:00:00:00:00:01",
+                           "user,tcp=",
+                           "user,tcp=0",
+                           "user,tcp=65536",
+                           "user,tcp=80:",
+                           "user,tcp=all",
+                           "user,tcp=9-8",
+                           "user,tcp=localhost/80",
+                           "user,tcp=80,--runas",
+                           "user,tapif=vm0",
+                           "tap,tcp=80",
+                           "none,udp=53",
+                           "tap,tapif="}) {
+    INFO(text);
+    const auto net = parse_net_option(text, "web");
+    REQUIRE(!net);
+    CHECK(contains(net.error().message(), "--net"));
+  }
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -132,10 +133,15 @@ Rules image_files() {
   };
 }
 
+// What a network device's tap does beside reading and writing, when a driver comes.
+Rules tap_device() {
+  return {ioctl_of(TUNSETOFFLOAD)};
+}
+
 // The ring itself is restricted to a few operations (uring_backend.cc): a filter does not see them.
 // io_uring_setup and io_uring_register stay out, or a thread would make itself another one.
 Rules io_ring_thread() {
-  return image_files() + Rules{{"io_uring_enter"}};
+  return image_files() + tap_device() + Rules{{"io_uring_enter"}};
 }
 
 Rules io_pool_thread() {
@@ -144,17 +150,18 @@ Rules io_pool_thread() {
   constexpr std::uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM |
                                          CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
                                          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-  return image_files() + Rules{
-                             {"preadv"},
-                             {"pwritev"},
-                             {"fdatasync"},
-                             {"fallocate"},
-                             {"poll"},
-                             {"clone", {{0, SCMP_CMP_EQ, kThreadFlags, 0}}},
-                             {"clone3", {}, ENOSYS},
-                             {"set_robust_list"},
-                             {"rseq"},
-                         };
+  return image_files() + tap_device() +
+         Rules{
+             {"preadv"},
+             {"pwritev"},
+             {"fdatasync"},
+             {"fallocate"},
+             {"poll"},
+             {"clone", {{0, SCMP_CMP_EQ, kThreadFlags, 0}}},
+             {"clone3", {}, ENOSYS},
+             {"set_robust_list"},
+             {"rseq"},
+         };
 }
 
 // Sockets that others have connected, on one that was made before. Nothing goes to an address.

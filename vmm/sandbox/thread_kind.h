@@ -7,7 +7,7 @@ namespace vmm::sandbox {
 enum class ThreadKind {
   kMain,        // the terminal, signals, and the end of it all
   kVcpu,        // runs the guest and the devices' registers
-  kIoRing,      // a disk's event loop on io_uring
+  kIoRing,      // a device's event loop on io_uring
   kIoPool,      // the same on a thread pool, and its workers
   kConsole,     // carries the guest's output to the terminal
   kControl,     // answers those who steer the machine, on a socket

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's end of a machine's network cable.
+#pragma once
+
+#include <memory>
+
+#include "devices/virtio/net_backend.h"
+#include "vmm/core/result.h"
+#include "vmm/machine_config.h"
+
+namespace vmm {
+
+// nullptr where the machine shall have none. Before the sandbox is entered.
+Result<std::unique_ptr<virtio::NetBackend>> plug_in(const MachineConfig::Net& net);
+
+}  // namespace vmm

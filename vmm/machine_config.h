@@ -40,7 +40,8 @@ struct MachineConfig {
       kTap,
     };
     Kind kind = Kind::kNone;
-    std::string tap;  // its name; empty: the host chooses
+    std::string tap;     // its name; empty: the host chooses
+    std::string socket;  // of kUser: where a passt listens; empty: one is started
     // Of kUser: ports of the host that lead to the guest, as passt's --tcp-ports and --udp-ports
     // have them, with the host's address in front.
     std::vector<std::string> tcp, udp;

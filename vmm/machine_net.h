@@ -10,6 +10,9 @@
 
 namespace vmm {
 
+// Whether there is what plug_in() needs, as far as one can see without effects.
+Result<void> check_plug(const MachineConfig::Net& net);
+
 // nullptr where the machine shall have none. Before the sandbox is entered.
 Result<std::unique_ptr<virtio::NetBackend>> plug_in(const MachineConfig::Net& net);
 

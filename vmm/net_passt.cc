@@ -6,10 +6,14 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/virtio/net_stream.h"
@@ -22,13 +26,43 @@ namespace {
 
 // In the child; no other descriptor of ours is there.
 constexpr int kChildFd = 3;
+constexpr const char* kProgram = "passt";
 
-Error spawn_error(int error) {
-  if (error == ENOENT) {
-    return Error(ErrorKind::kInvalid,
-                 "--net user: there is no program passt (Debian: apt install passt)");
+Unexpected<Error> no_passt() {
+  return fail(ErrorKind::kInvalid,
+              "--net user: there is no program passt (Debian: apt install passt)");
+}
+
+Unexpected<Error> connect_error(int error, const std::string& path) {
+  const char* advice = "";
+  if (error == ENOENT || error == ECONNREFUSED) advice = " (start passt --socket with this file)";
+  if (error == EAGAIN) advice = " (passt serves another machine)";
+  return fail_errno(error, fmt::format("--net user,socket={}: connect{}", path, advice));
+}
+
+Result<sockaddr_un> address_of(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  if (path.size() >= sizeof address.sun_path) {
+    return fail(ErrorKind::kInvalid,
+                fmt::format("--net user,socket={}: the name of a socket has at most {} bytes", path,
+                            sizeof address.sun_path - 1));
   }
-  return Error::from_errno(error, "--net user: start passt");
+  path.copy(address.sun_path, path.size());
+  return address;
+}
+
+// As execvp(3) looks.
+bool is_in_path(const std::string& program) {
+  const char* variable = ::getenv("PATH");
+  std::string_view rest = variable == nullptr ? "/bin:/usr/bin" : variable;
+  while (true) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    std::string file(rest.substr(0, end));
+    file += (file.empty() ? "./" : "/") + program;
+    if (::access(file.c_str(), X_OK) == 0) return true;
+    if (end == rest.size()) return false;
+    rest.remove_prefix(end + 1);
+  }
 }
 
 // Gives 0 or an errno. The child gets `socket` as kChildFd, and signals that nothing holds back.
@@ -52,7 +86,7 @@ int spawn_passt(int socket, const MachineConfig::Net& net) {
   ::posix_spawnattr_setflags(
       &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 
-  std::vector<std::string> words = {"passt", "--foreground", "--quiet", "--fd",
+  std::vector<std::string> words = {kProgram, "--foreground", "--quiet", "--fd",
                                     std::to_string(kChildFd)};
   for (const std::string& ports : net.tcp) words.insert(words.end(), {"--tcp-ports", ports});
   for (const std::string& ports : net.udp) words.insert(words.end(), {"--udp-ports", ports});
@@ -67,18 +101,40 @@ int spawn_passt(int socket, const MachineConfig::Net& net) {
   return error;
 }
 
+Result<std::unique_ptr<virtio::NetBackend>> connect_passt(const std::string& path) {
+  VMM_TRY(const sockaddr_un address, address_of(path));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return fail_errno(errno, "--net user: socket");
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return connect_error(errno, path);
+  }
+  return std::unique_ptr<virtio::NetBackend>(
+      std::make_unique<virtio::NetStream>(std::move(socket), "passt"));
+}
+
 }  // namespace
 
-Result<std::unique_ptr<virtio::NetBackend>> start_passt(const MachineConfig::Net& net) {
+Result<void> check_passt(const MachineConfig::Net& net) {
+  if (net.socket.empty()) {
+    if (!is_in_path(kProgram)) return no_passt();
+    return {};
+  }
+  VMM_CHECK(address_of(net.socket));
+  if (::access(net.socket.c_str(), R_OK | W_OK) != 0) return connect_error(errno, net.socket);
+  return {};
+}
+
+Result<std::unique_ptr<virtio::NetBackend>> open_passt(const MachineConfig::Net& net) {
+  if (!net.socket.empty()) return connect_passt(net.socket);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return fail_errno(errno, "--net user: socketpair");
   }
   UniqueFd own(ends[0]), other(ends[1]);
   if (::fcntl(own.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno(errno, "--net user: fcntl");
-  if (const int error = spawn_passt(other.get(), net); error != 0) {
-    return Unexpected(spawn_error(error));
-  }
+  const int error = spawn_passt(other.get(), net);
+  if (error == ENOENT) return no_passt();
+  if (error != 0) return fail_errno(error, "--net user: start passt");
   return std::unique_ptr<virtio::NetBackend>(
       std::make_unique<virtio::NetStream>(std::move(own), "passt"));
 }

@@ -11,7 +11,11 @@
 
 namespace vmm {
 
-// Starts passt. It ends when the backend does. While programs may still be started.
-Result<std::unique_ptr<virtio::NetBackend>> start_passt(const MachineConfig::Net& net);
+// Whether there is a passt to start, or the socket that `net` names.
+Result<void> check_passt(const MachineConfig::Net& net);
+
+// Starts passt, which ends when the backend does, or connects to the one that listens at
+// net.socket. While programs may still be started. Errors say what to do.
+Result<std::unique_ptr<virtio::NetBackend>> open_passt(const MachineConfig::Net& net);
 
 }  // namespace vmm

@@ -67,25 +67,27 @@ class Tap final : public virtio::NetBackend {
   const std::string name_;
 };
 
-Error open_error() {
+constexpr const char* kTunFile = "/dev/net/tun";
+
+Unexpected<Error> open_error() {
   const char* advice = "";
   if (errno == ENOENT || errno == ENODEV) advice = " (modprobe tun)";
   if (errno == EACCES || errno == EPERM) advice = " (run as root, or use --net user)";
-  return Error::from_errno(errno, fmt::format("--net tap: open /dev/net/tun{}", advice));
+  return fail_errno(errno, fmt::format("--net tap: open {}{}", kTunFile, advice));
 }
 
 }  // namespace
 
+Result<void> check_tap() {
+  if (::access(kTunFile, R_OK | W_OK) != 0) return open_error();
+  return {};
+}
+
 Result<std::unique_ptr<virtio::NetBackend>> open_tap(const std::string& name) {
-  if (name.size() >= IFNAMSIZ || name.find_first_of("/%") != std::string::npos) {
-    return fail(ErrorKind::kInvalid,
-                fmt::format("--net tap={}: no name of an interface (at most {} characters)", name,
-                            IFNAMSIZ - 1));
-  }
-  UniqueFd fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return Unexpected(open_error());
+  UniqueFd fd(::open(kTunFile, O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return open_error();
   ifreq request{};
-  std::strncpy(request.ifr_name, name.c_str(), IFNAMSIZ - 1);
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
   if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) {
     const char* advice = "";

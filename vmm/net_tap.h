@@ -10,8 +10,11 @@
 
 namespace vmm {
 
-// Opens the tap device `name`, making it where there is none; empty: the host chooses a name.
-// Errors say what to do. While files may still be opened.
+// Whether this user may open tap devices, before a start. Errors as open_tap's.
+Result<void> check_tap();
+
+// Opens the tap device `name` (at most 15 characters), making it where there is none; empty: the
+// host chooses a name. Errors say what to do. While files may still be opened.
 Result<std::unique_ptr<virtio::NetBackend>> open_tap(const std::string& name);
 
 }  // namespace vmm

@@ -118,6 +118,12 @@ class Cases:
             self.refused(f"--cpus {cpus}", ["run", "-k", self.kernel, f"--cpus={cpus}"], "cpus")
         for net in ("", "bridge", "tap=", "tap=a/b", "tap=a-name-that-is-too-long", "user,mac=01:00:00:00:00:01", "user,tcp=70000"):
             self.refused(f"--net '{net}'", ["run", "-k", self.kernel, f"--net={net}"], "--net")
+        for path, pattern in ((self.path("none"), "No such file"), (self.kernel, "Connection refused"),
+                              (self.path("x" * 108), "at most 107 bytes")):
+            for more in ([], ["--dry-run"]):
+                if path != self.kernel or not more:  # what listens is not known without connecting
+                    self.refused(" ".join([f"--net user,socket={os.path.basename(path)[:10]}", *more]),
+                                 ["run", "-k", self.kernel, f"--net=user,socket={path}", *more], "--net", pattern)
         self.refused("an unknown console", ["run", "-k", self.kernel, "--console", "teletype"], "console")
 
     def configs(self):

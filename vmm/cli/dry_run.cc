@@ -10,6 +10,7 @@
 #include "vmm/control/client.h"
 #include "vmm/control/directory.h"
 #include "vmm/machine.h"
+#include "vmm/machine_net.h"
 
 namespace vmm::cli {
 namespace {
@@ -44,6 +45,7 @@ Result<void> check_start(MachineConfig config) {
     VMM_CHECK(check_writable(disk));
     disk.read_only = true;
   }
+  VMM_CHECK(check_plug(config.net));
   NoConsole console;
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, nullptr));
   return {};

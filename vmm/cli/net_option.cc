@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/core.h>
+#include <net/if.h>
 
 #include <charconv>
 #include <optional>
@@ -75,8 +76,20 @@ std::optional<std::string> parse_ports(std::string_view text) {
   return fmt::format("{}/{}", address, ports);
 }
 
+// As the kernel judges (net/core/dev.c, dev_valid_name); '%' would stand for a number.
+bool can_be_interface(std::string_view name) {
+  return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
+         name.find_first_of("/:% \t\n\v\f\r") == name.npos;
+}
+
 Unexpected<Error> wrong(std::string_view part, const char* expected) {
   return fail(ErrorKind::kInvalid, fmt::format("--net: '{}': expected {}", part, expected));
+}
+
+Result<void> set_tap(std::string_view part, std::string_view name, MachineConfig::Net& net) {
+  if (!can_be_interface(name)) return wrong(part, "an interface's name of 1 to 15 characters");
+  net.tap = name;
+  return {};
 }
 
 // What stands behind the kind of network.
@@ -91,8 +104,9 @@ Result<void> parse_part(std::string_view part, MachineConfig::Net& net) {
     net.mac = *mac;
     return {};
   }
-  if (key == "tapif" && net.kind == Kind::kTap && !value.empty()) {
-    net.tap = value;
+  if (key == "tapif" && net.kind == Kind::kTap) return set_tap(part, value, net);
+  if (key == "socket" && net.kind == Kind::kUser && !value.empty()) {
+    net.socket = value;
     return {};
   }
   if ((key == "tcp" || key == "udp") && net.kind == Kind::kUser) {
@@ -103,7 +117,7 @@ Result<void> parse_part(std::string_view part, MachineConfig::Net& net) {
   }
   switch (net.kind) {
     case Kind::kUser:
-      return wrong(part, "mac=, tcp= or udp=");
+      return wrong(part, "mac=, tcp=, udp= or socket=");
     case Kind::kTap:
       return wrong(part, "mac= or tapif=");
     case Kind::kNone:
@@ -126,9 +140,9 @@ Result<MachineConfig::Net> parse_net_option(std::string_view text, std::string_v
     net.kind = Kind::kUser;
   } else if (mode == "tap") {
     net.kind = Kind::kTap;
-  } else if (mode.starts_with(kTap) && mode.size() > kTap.size()) {
+  } else if (mode.starts_with(kTap)) {
     net.kind = Kind::kTap;
-    net.tap = mode.substr(kTap.size());
+    VMM_CHECK(set_tap(mode, std::string_view(mode).substr(kTap.size()), net));
   } else if (mode != "none") {
     return wrong(mode, "none, user, tap or tap=NAME");
   }
@@ -136,6 +150,11 @@ Result<MachineConfig::Net> parse_net_option(std::string_view text, std::string_v
     rest.remove_prefix(1);
     const std::string part = take_part(rest);
     VMM_CHECK(parse_part(part, net));
+  }
+  if (!net.socket.empty() && !(net.tcp.empty() && net.udp.empty())) {
+    return fail(ErrorKind::kInvalid,
+                "--net: tcp= and udp= are for a passt that vmm starts; with socket= give them to "
+                "the one that listens there");
   }
   return net;
 }

@@ -129,7 +129,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
                  "Network: user (passt carries the guest's connections; tcp= and udp= lead ports "
                  "of this host to the guest), or a tap device of the host; mac= sets the guest's "
                  "address")
-      ->type_name("none|user[,tcp=PORT[:PORT]]|tap[=NAME][,mac=MAC]")
+      ->type_name("none|user[,tcp=PORT[:PORT]][,socket=FILE]|tap[=NAME][,mac=MAC]")
       ->capture_default_str();
   app.add_flag("--rng,!--no-rng", flags.rng,
                "Give the guest random numbers (virtio-rng); the default")

@@ -185,6 +185,7 @@ TEST_CASE("--net: kinds, names and addresses", "[cli]") {
   CHECK(parse_net_option("none", "web")->kind == Kind::kNone);
   CHECK(parse_net_option("user", "web")->kind == Kind::kUser);
   CHECK(parse_net_option("mode=user", "web")->kind == Kind::kUser);
+  CHECK(parse_net_option("user,socket=/run/a,,b", "web")->socket == "/run/a,b");
   CHECK(parse_net_option("tap", "web")->tap.empty());
   const MachineConfig::Net tap = *parse_net_option("tap=vm0,mac=02:aB:00:00:00:01", "web");
   CHECK(tap.kind == Kind::kTap);
@@ -226,6 +227,13 @@ TEST_CASE("--net: what makes no sense is refused, with the flag's name", "[cli]"
                            "user,mac=00:00:00:00:00:00",
                            "user,mac=02:00:00:00:00:011",
                            "user,mac=+2:00:00:00:00:01",
+                           "user,socket=",
+                           "user,socket=/a,tcp=80",
+                           "tap,socket=/a",
+                           "tap=a/b",
+                           "tap=vm%d",
+                           "tap=sixteen-letters-",
+                           "tap,tapif=..",
                            "user,tcp=",
                            "user,tcp=0",
                            "user,tcp=65536",

@@ -1,16 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/virtio/pci_transport.h"
 
-#include <fmt/core.h>
-#include <sys/eventfd.h>
-
-#include <bit>
-#include <cassert>
 #include <cstring>
-#include <future>
 
 #include "vmm/core/byte_order.h"
-#include "vmm/core/log.h"
 
 namespace vmm::virtio {
 namespace {
@@ -68,11 +61,6 @@ constexpr std::size_t kWindowLength = 12;
 constexpr std::size_t kWindowData = 16;
 constexpr std::size_t kMsixControl = 2;
 
-constexpr std::uint8_t kIsrQueue = 1;
-constexpr std::uint8_t kIsrConfig = 2;
-
-constexpr std::uint64_t kRingFeatures = kFeatureIndirectDesc | kFeatureEventIdx | kFeatureVersion1;
-
 pci::Identity identity_of(const virtio::Device& device) {
   auto id =
       static_cast<std::uint16_t>(kVirtioDeviceBase + static_cast<std::uint16_t>(device.type()));
@@ -88,38 +76,26 @@ bool overlaps(std::size_t offset, std::size_t size, std::size_t start, std::size
   return offset < start + length && start < offset + size;
 }
 
-std::uint32_t half(std::uint64_t value, std::uint32_t select) {
-  return select > 1 ? 0 : static_cast<std::uint32_t>(value >> (32 * select));
-}
-
-void set_half(std::uint64_t& value, std::uint32_t select, std::uint32_t part) {
-  if (select > 1) return;
-  value &= ~(std::uint64_t{0xffffffff} << (32 * select));
-  value |= std::uint64_t{part} << (32 * select);
-}
-
 void zero(std::span<std::byte> data) {
   std::memset(data.data(), 0, data.size());
 }
 
 }  // namespace
 
-struct PciTransport::QueueState final : Interrupt {
-  QueueState(PciTransport& owner, UniqueFd fd) : transport(owner), kick_fd(std::move(fd)) {}
-  void signal() override { transport.signal(vector.load(std::memory_order_relaxed), kIsrQueue); }
+struct PciTransport::QueueVector final : Interrupt {
+  explicit QueueVector(PciTransport& owner) : transport(owner) {}
+  void signal() override {
+    transport.isr_.fetch_or(kIsrQueue, std::memory_order_release);
+    transport.send(vector.load(std::memory_order_relaxed));
+  }
 
   PciTransport& transport;
-  const UniqueFd kick_fd;
   std::atomic<std::uint16_t> vector = kNoVector;
-  QueueLayout layout;
-  bool enabled = false;
-  bool bound = false;
 };
 
 Result<std::unique_ptr<PciTransport>> PciTransport::create(virtio::Device& device,
                                                            MsiController& msi,
                                                            KickRegistrar* kicks) {
-  assert(device.nr_queues() <= kMaxQueues);
   VMM_TRY(std::unique_ptr<pci::Msix> msix, pci::Msix::create(msi, device.nr_queues() + 1u));
   std::unique_ptr<PciTransport> transport(new PciTransport(device, kicks, std::move(msix)));
   VMM_CHECK(transport->create_queues());
@@ -128,24 +104,15 @@ Result<std::unique_ptr<PciTransport>> PciTransport::create(virtio::Device& devic
 
 PciTransport::PciTransport(virtio::Device& device, KickRegistrar* kicks,
                            std::unique_ptr<pci::Msix> msix)
-    : pci::Device(identity_of(device)), device_(device), kicks_(kicks), msix_(std::move(msix)) {
+    : pci::Device(identity_of(device)), TransportBase(device, kicks), msix_(std::move(msix)) {
+  for (std::uint16_t i = 0; i < device.nr_queues(); ++i) {
+    queue_vectors_.push_back(std::make_unique<QueueVector>(*this));
+  }
   add_bar(kBar, kBarSize);
   add_capabilities();
 }
 
-PciTransport::~PciTransport() {
-  assert(!activated_ && "stop() must come first");
-}
-
-Result<void> PciTransport::create_queues() {
-  for (std::uint16_t i = 0; i < device_.nr_queues(); ++i) {
-    UniqueFd fd(::eventfd(0, EFD_CLOEXEC));
-    if (!fd) return fail_errno(errno, "eventfd for a virtio queue");
-    queues_.push_back(std::make_unique<QueueState>(*this, std::move(fd)));
-    queues_.back()->layout.size = device_.max_queue_size(i);
-  }
-  return {};
-}
+PciTransport::~PciTransport() = default;
 
 void PciTransport::add_capabilities() {
   struct MsixBody {
@@ -188,19 +155,16 @@ void PciTransport::add_virtio_capability(std::uint8_t type, std::uint32_t offset
 
 // Interrupts, on any thread.
 
-void PciTransport::signal(std::uint16_t vector, std::uint8_t isr_bit) {
-  isr_.fetch_or(isr_bit, std::memory_order_release);
+void PciTransport::send(std::uint16_t vector) {
   if (vector != kNoVector) msix_->signal(vector);
 }
 
-void PciTransport::config_changed() {
-  config_generation_.fetch_add(1, std::memory_order_release);
-  signal(config_vector_.load(std::memory_order_relaxed), kIsrConfig);
+void PciTransport::signal_config() {
+  send(config_vector_.load(std::memory_order_relaxed));
 }
 
-void PciTransport::needs_reset() {
-  needs_reset_.store(true, std::memory_order_release);
-  signal(config_vector_.load(std::memory_order_relaxed), kIsrConfig);
+Interrupt& PciTransport::queue_interrupt(std::uint16_t index) {
+  return *queue_vectors_[index];
 }
 
 // The configuration space; its lock is held.
@@ -238,7 +202,7 @@ bool PciTransport::config_window(std::uint64_t& offset, std::size_t& size) {
 }
 
 void PciTransport::on_bar_moved(unsigned /*bar*/) {
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(registers_mutex_);
   unbind_kicks();
   bind_kicks();
 }
@@ -254,12 +218,12 @@ void PciTransport::read_bar(unsigned /*bar*/, std::uint64_t offset, std::span<st
   } else if (offset >= kNotify) {
     // Write-only.
   } else if (offset >= kDeviceConfig) {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(registers_mutex_);
     device_.read_config(offset - kDeviceConfig, data);
   } else if (offset >= kIsr) {
     if (offset == kIsr) data[0] = std::byte{isr_.exchange(0, std::memory_order_acquire)};
   } else if (offset + data.size() <= sizeof(CommonConfig)) {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(registers_mutex_);
     settle_reset();
     read_common(offset, data);
   }
@@ -271,10 +235,14 @@ void PciTransport::write_bar(unsigned /*bar*/, std::uint64_t offset,
     if (offset < kMsixPending) msix_->write_table(offset - kMsixTable, data);
     return;
   }
-  if (offset >= kNotify) return kick(offset - kNotify);
-  std::lock_guard lock(mutex_);
+  if (offset >= kNotify) {
+    offset -= kNotify;
+    if (offset % kNotifyStep == 0) kick(offset / kNotifyStep);
+    return;
+  }
+  std::lock_guard lock(registers_mutex_);
   settle_reset();
-  if (resetting_) return;
+  if (resetting()) return;
   if (offset >= kDeviceConfig) {
     device_.write_config(offset - kDeviceConfig, data);
   } else if (offset < sizeof(CommonConfig)) {
@@ -282,32 +250,24 @@ void PciTransport::write_bar(unsigned /*bar*/, std::uint64_t offset,
   }
 }
 
-void PciTransport::kick(std::uint64_t offset) {
-  std::uint64_t index = offset / kNotifyStep;
-  if (offset % kNotifyStep == 0 && index < queues_.size()) {
-    ::eventfd_write(queues_[index]->kick_fd.get(), 1);
-  }
-}
-
-// Common configuration; mutex_ is held.
+// Common configuration; registers_mutex_ is held.
 
 void PciTransport::read_common(std::uint64_t offset, std::span<std::byte> data) {
   CommonConfig image{};
   image.device_feature_select = device_feature_select_;
-  image.device_feature = half(device_.features() | kRingFeatures, device_feature_select_);
+  image.device_feature = device_feature();
   image.driver_feature_select = driver_feature_select_;
-  image.driver_feature = half(driver_features_, driver_feature_select_);
+  image.driver_feature = driver_feature();
   image.config_msix_vector = config_vector_.load(std::memory_order_relaxed);
-  image.nr_queues = static_cast<std::uint16_t>(queues_.size());
-  image.device_status = status_;
-  if (needs_reset_.load(std::memory_order_acquire)) image.device_status |= kStatusNeedsReset;
-  image.config_generation = config_generation_.load(std::memory_order_acquire);
-  image.queue_select = queue_select_;
-  if (const QueueState* queue = selected_queue()) {
+  image.nr_queues = static_cast<std::uint16_t>(nr_queues());
+  image.device_status = status();
+  image.config_generation = config_generation();
+  image.queue_select = static_cast<std::uint16_t>(queue_select_);
+  if (const Queue* queue = selected_queue()) {
     image.queue_size = queue->layout.size;
-    image.queue_msix_vector = queue->vector.load(std::memory_order_relaxed);
+    image.queue_msix_vector = queue_vectors_[queue_select_]->vector.load(std::memory_order_relaxed);
     image.queue_enable = queue->enabled ? 1 : 0;
-    image.queue_notify_off = queue_select_;
+    image.queue_notify_off = static_cast<std::uint16_t>(queue_select_);
     image.queue_descriptors = queue->layout.descriptors.value;
     image.queue_driver = queue->layout.driver_area.value;
     image.queue_device = queue->layout.device_area.value;
@@ -339,14 +299,11 @@ void PciTransport::write_register32(std::uint64_t offset, std::uint32_t value) {
       driver_feature_select_ = value;
       return;
     case offsetof(CommonConfig, driver_feature):
-      if ((status_ & kStatusFeaturesOk) == 0) {
-        set_half(driver_features_, driver_feature_select_, value);
-      }
-      return;
+      return write_driver_feature(value);
     default:
       break;
   }
-  QueueState* queue = configurable_queue();
+  Queue* queue = configurable_queue();
   if (queue == nullptr) return;
   auto part = static_cast<std::uint32_t>(offset / 4 % 2);
   switch (offset & ~std::uint64_t{7}) {
@@ -372,140 +329,42 @@ void PciTransport::write_register16(std::uint64_t offset, std::uint16_t value) {
       queue_select_ = value;
       return;
     case offsetof(CommonConfig, queue_msix_vector):
-      if (QueueState* queue = selected_queue()) {
-        queue->vector.store(vector, std::memory_order_relaxed);
+      if (selected_queue() != nullptr) {
+        queue_vectors_[queue_select_]->vector.store(vector, std::memory_order_relaxed);
       }
       return;
     default:
       break;
   }
-  QueueState* queue = configurable_queue();
+  Queue* queue = configurable_queue();
   if (queue == nullptr) return;
   if (offset == offsetof(CommonConfig, queue_size)) {
-    if (std::has_single_bit(value) && value <= device_.max_queue_size(queue_select_)) {
-      queue->layout.size = value;
-    }
+    write_queue_size(*queue, value);
   } else if (offset == offsetof(CommonConfig, queue_enable)) {
     queue->enabled = value == 1;
   }
 }
 
-PciTransport::QueueState* PciTransport::selected_queue() {
-  return queue_select_ < queues_.size() ? queues_[queue_select_].get() : nullptr;
-}
-
-// A queue must not change under the device's feet: its layout is fixed once it is enabled, and
-// queues are enabled before DRIVER_OK (virtio 1.2, 4.1.4.3.2).
-PciTransport::QueueState* PciTransport::configurable_queue() {
-  QueueState* queue = selected_queue();
-  bool fixed = queue == nullptr || queue->enabled || (status_ & kStatusDriverOk) != 0;
-  return fixed ? nullptr : queue;
-}
-
-// Device status (virtio 1.2, 2.1 and 3.1); mutex_ is held.
-
-void PciTransport::write_status(std::uint8_t value) {
-  if (value == 0) return start_reset();
-  std::uint8_t added = value & static_cast<std::uint8_t>(~status_ & ~kStatusNeedsReset);
-  if ((added & kStatusFeaturesOk) != 0) {
-    bool subset = (driver_features_ & ~(device_.features() | kRingFeatures)) == 0;
-    if (subset && (driver_features_ & kFeatureVersion1) != 0) {
-      device_.set_driver_features(driver_features_);
-    } else {
-      added &= static_cast<std::uint8_t>(~kStatusFeaturesOk);  // so the driver sees the refusal
-    }
-  }
-  bool features_agreed = ((status_ | added) & kStatusFeaturesOk) != 0;
-  if (!features_agreed) added &= static_cast<std::uint8_t>(~kStatusDriverOk);
-  status_ |= added;  // only a reset clears bits
-  if ((added & kStatusDriverOk) != 0) activate();
-}
-
-void PciTransport::activate() {
-  activated_ = true;
-  Activation activation{.features = driver_features_, .queues = {}, .transport = this};
-  for (std::uint16_t i = 0; i < queues_.size(); ++i) {
-    QueueState& queue = *queues_[i];
-    if (!queue.enabled) continue;
-    activation.queues.push_back(ActiveQueue{
-        .index = i, .layout = queue.layout, .kick_fd = queue.kick_fd.get(), .interrupt = &queue});
-  }
-  bind_kicks();
-  device_.activate(std::move(activation));
-}
-
-void PciTransport::start_reset() {
-  unbind_kicks();
-  if (!activated_) return clear();
-  resetting_ = true;
-  reset_done_.store(false, std::memory_order_relaxed);
-  device_.reset([this] { reset_done_.store(true, std::memory_order_release); });
-}
-
-// The status reads as it was until nothing is in flight; a driver waits for the 0
-// (virtio 1.2, 4.1.4.3.1).
-void PciTransport::settle_reset() {
-  if (resetting_ && reset_done_.load(std::memory_order_acquire)) clear();
-}
-
-void PciTransport::clear() {
-  resetting_ = false;
-  activated_ = false;
-  status_ = 0;
-  device_feature_select_ = driver_feature_select_ = 0;
-  driver_features_ = 0;
-  queue_select_ = 0;
-  needs_reset_.store(false, std::memory_order_relaxed);
-  isr_.store(0, std::memory_order_relaxed);
+void PciTransport::on_clear() {
   config_vector_.store(kNoVector, std::memory_order_relaxed);
-  for (std::uint16_t i = 0; i < queues_.size(); ++i) {
-    QueueState& queue = *queues_[i];
-    queue.layout = QueueLayout{.size = device_.max_queue_size(i)};
-    queue.vector.store(kNoVector, std::memory_order_relaxed);
-    queue.enabled = false;
+  for (const std::unique_ptr<QueueVector>& queue : queue_vectors_) {
+    queue->vector.store(kNoVector, std::memory_order_relaxed);
   }
 }
 
-void PciTransport::stop() {
-  {
-    std::lock_guard lock(mutex_);
-    unbind_kicks();
-  }
-  // A reset that the guest began is over before this one. The promise is shared because the
-  // device's thread may still be inside set_value() when we go on.
-  auto over = std::make_shared<std::promise<void>>();
-  device_.reset([over] { over->set_value(); });
-  over->get_future().wait();
-  std::lock_guard lock(mutex_);
-  clear();
+// Kicks; registers_mutex_ is held.
+
+bool PciTransport::fix_notify_addresses() {
+  bound_base_ = bar_base(kBar);
+  return bound_base_ != 0;
 }
 
-void PciTransport::bind_kicks() {
-  std::uint64_t base = bar_base(kBar);
-  if (kicks_ == nullptr || !activated_ || resetting_ || base == 0) return;
-  bound_base_ = base;
-  for (std::uint16_t i = 0; i < queues_.size(); ++i) {
-    QueueState& queue = *queues_[i];
-    if (!queue.enabled) continue;
-    Result<void> bound =
-        kicks_->bind(GuestAddress(base + kNotify + i * kNotifyStep), queue.kick_fd.get());
-    queue.bound = bound.has_value();
-    if (bound) continue;
-    // Kicks then arrive by write_bar(), slower.
-    static log::RateLimit limit;
-    limit.warn("virtio queue {}: {}", i, bound.error().message());
-  }
+Result<void> PciTransport::bind_kick(std::uint16_t index, int event_fd) {
+  return kicks_->bind(GuestAddress(bound_base_ + kNotify + index * kNotifyStep), event_fd);
 }
 
-void PciTransport::unbind_kicks() {
-  for (std::uint16_t i = 0; i < queues_.size(); ++i) {
-    QueueState& queue = *queues_[i];
-    if (!queue.bound) continue;
-    queue.bound = false;
-    Result<void> undone =
-        kicks_->unbind(GuestAddress(bound_base_ + kNotify + i * kNotifyStep), queue.kick_fd.get());
-    if (!undone) log::warn("virtio queue {}: {}", i, undone.error().message());
-  }
+Result<void> PciTransport::unbind_kick(std::uint16_t index, int event_fd) {
+  return kicks_->unbind(GuestAddress(bound_base_ + kNotify + index * kNotifyStep), event_fd);
 }
 
 }  // namespace vmm::virtio

@@ -58,37 +58,59 @@ class FakeMsiController final : public MsiController {
 class FakeKickRegistrar final : public KickRegistrar {
  public:
   Result<void> bind(GuestAddress address, int event_fd) override {
-    std::lock_guard lock(mutex_);
-    if (!bound_.emplace(address, event_fd).second) {
-      return fail(ErrorKind::kInvalid, "two kicks at one address");
-    }
-    return {};
+    return add(bound_, address, event_fd);
   }
   Result<void> unbind(GuestAddress address, int event_fd) override {
-    std::lock_guard lock(mutex_);
-    auto found = bound_.find(address);
-    if (found == bound_.end() || found->second != event_fd) {
-      return fail(ErrorKind::kNotFound, "no such kick");
-    }
-    bound_.erase(found);
-    return {};
+    return remove(bound_, address, event_fd);
+  }
+  Result<void> bind_value(GuestAddress address, std::uint32_t value, int event_fd) override {
+    return add(bound_values_, {address, value}, event_fd);
+  }
+  Result<void> unbind_value(GuestAddress address, std::uint32_t value, int event_fd) override {
+    return remove(bound_values_, {address, value}, event_fd);
   }
 
   // What KVM does when a guest stores: false means that the store leaves the guest.
-  bool store(GuestAddress address) {
+  bool store(GuestAddress address, std::uint32_t value) {
     std::lock_guard lock(mutex_);
-    auto found = bound_.find(address);
-    if (found == bound_.end()) return false;
-    return ::eventfd_write(found->second, 1) == 0;
+    if (auto found = bound_.find(address); found != bound_.end()) {
+      return ::eventfd_write(found->second, 1) == 0;
+    }
+    auto found = bound_values_.find({address, value});
+    return found != bound_values_.end() && ::eventfd_write(found->second, 1) == 0;
   }
   std::map<GuestAddress, int> bound() {
     std::lock_guard lock(mutex_);
     return bound_;
   }
+  std::size_t nr_bound_values() {
+    std::lock_guard lock(mutex_);
+    return bound_values_.size();
+  }
 
  private:
+  template <class Key>
+  Result<void> add(std::map<Key, int>& to, const Key& key, int event_fd) {
+    std::lock_guard lock(mutex_);
+    if (!to.emplace(key, event_fd).second) {
+      return fail(ErrorKind::kInvalid, "two kicks at one address");
+    }
+    return {};
+  }
+  template <class Key>
+  Result<void> remove(std::map<Key, int>& from, const Key& key, int event_fd) {
+    std::lock_guard lock(mutex_);
+    auto found = from.find(key);
+    if (found == from.end() || found->second != event_fd) {
+      return fail(ErrorKind::kNotFound, "no such kick");
+    }
+    from.erase(found);
+    return {};
+  }
+
   std::mutex mutex_;
   std::map<GuestAddress, int> bound_;
+  std::map<std::pair<GuestAddress, std::uint32_t>, int> bound_values_;
 };
 
 }  // namespace vmm::testing

@@ -144,7 +144,7 @@ std::uint64_t PciDriver::notify_address(std::uint16_t queue) const {
 
 void PciDriver::kick(std::uint16_t queue) const {
   std::uint64_t address = notify_address(queue);
-  if (kicks_ != nullptr && kicks_->store(GuestAddress(address))) return;
+  if (kicks_ != nullptr && kicks_->store(GuestAddress(address), queue)) return;
   buses_.write(address, 2, queue);
 }
 

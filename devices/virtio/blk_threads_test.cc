@@ -46,7 +46,7 @@ class Vcpu {
     nr_done_ = 0;
     for (unsigned nr_sent = 0; nr_done_ < nr_requests;) {
       while (nr_sent < nr_requests && !idle_.empty() && queue().nr_free() >= 3) send(nr_sent++);
-      if (queue().needs_kick() && !bench_.kicks.store(GuestAddress(notify_))) {
+      if (queue().needs_kick() && !bench_.kicks.store(GuestAddress(notify_), 0)) {
         bench_.buses.write(notify_, 2, index_);
       }
       while (std::optional<Used> used = queue().take_used()) {

@@ -41,6 +41,9 @@ class KickRegistrar {
   // Any store of any size at exactly `address` signals `event_fd`. The same triple undoes it.
   virtual Result<void> bind(GuestAddress address, int event_fd) = 0;
   virtual Result<void> unbind(GuestAddress address, int event_fd) = 0;
+  // The same for 4-byte stores of `value` alone.
+  virtual Result<void> bind_value(GuestAddress address, std::uint32_t value, int event_fd) = 0;
+  virtual Result<void> unbind_value(GuestAddress address, std::uint32_t value, int event_fd) = 0;
 };
 
 }  // namespace vmm

@@ -154,18 +154,27 @@ Result<void> Vm::attach_irqfd(std::uint32_t gsi, int event_fd, bool assign) {
 }
 
 Result<void> Vm::bind(GuestAddress address, int event_fd) {
-  return set_ioeventfd(address, event_fd, /*assign=*/true);
+  return set_ioeventfd(address, std::nullopt, event_fd, /*assign=*/true);
 }
 Result<void> Vm::unbind(GuestAddress address, int event_fd) {
-  return set_ioeventfd(address, event_fd, /*assign=*/false);
+  return set_ioeventfd(address, std::nullopt, event_fd, /*assign=*/false);
+}
+Result<void> Vm::bind_value(GuestAddress address, std::uint32_t value, int event_fd) {
+  return set_ioeventfd(address, value, event_fd, /*assign=*/true);
+}
+Result<void> Vm::unbind_value(GuestAddress address, std::uint32_t value, int event_fd) {
+  return set_ioeventfd(address, value, event_fd, /*assign=*/false);
 }
 
-Result<void> Vm::set_ioeventfd(GuestAddress address, int event_fd, bool assign) {
+Result<void> Vm::set_ioeventfd(GuestAddress address, std::optional<std::uint32_t> value,
+                               int event_fd, bool assign) {
   kvm_ioeventfd request{};
   request.addr = address.value;
-  request.len = 0;  // stores of any size
+  request.len = value ? sizeof *value : 0;  // 0: stores of any size
+  request.datamatch = value.value_or(0);
   request.fd = event_fd;
-  request.flags = assign ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN;
+  request.flags =
+      (assign ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN) | (value ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0);
   if (::ioctl(fd_.get(), KVM_IOEVENTFD, &request) < 0) {
     return fail_errno(errno, fmt::format("KVM_IOEVENTFD at {:#x}", address.value));
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "vmm/core/guest_memory.h"
@@ -43,6 +44,8 @@ class Vm : public MsiController, public KickRegistrar {
 
   Result<void> bind(GuestAddress address, int event_fd) override;
   Result<void> unbind(GuestAddress address, int event_fd) override;
+  Result<void> bind_value(GuestAddress address, std::uint32_t value, int event_fd) override;
+  Result<void> unbind_value(GuestAddress address, std::uint32_t value, int event_fd) override;
 
   static constexpr std::uint32_t kNrIoapicPins = 24;
 
@@ -52,7 +55,9 @@ class Vm : public MsiController, public KickRegistrar {
 
   explicit Vm(UniqueFd fd) : fd_(std::move(fd)) {}
   Result<void> attach_irqfd(std::uint32_t gsi, int event_fd, bool assign);
-  Result<void> set_ioeventfd(GuestAddress address, int event_fd, bool assign);
+  // Without a value: stores of any size and value.
+  Result<void> set_ioeventfd(GuestAddress address, std::optional<std::uint32_t> value, int event_fd,
+                             bool assign);
   // Both keep the kernel's routing table equal to routes_.
   Result<void> route_msi(std::uint32_t gsi, std::uint64_t address, std::uint32_t data);
   void release_gsi(std::uint32_t gsi);

@@ -33,6 +33,36 @@ TEST_CASE("Vm: a store to a bound address counts on the eventfd and never reache
   CHECK_FALSE(guest.vm->unbind(GuestAddress(0xa0000010), kick.get()));
 }
 
+TEST_CASE("Vm: a store of a bound value counts, and other values reach the bus", "[kvm]") {
+  TinyGuest guest({
+      0xc7, 0x06, 0x10, 0x00, 0x01, 0x00,           // mov word [0x10], 1
+      0x66, 0xc7, 0x06, 0x10, 0x00, 0x01, 0, 0, 0,  // mov dword [0x10], 1
+      0x66, 0xc7, 0x06, 0x10, 0x00, 0x02, 0, 0, 0,  // mov dword [0x10], 2
+      0xf4,                                         // hlt
+  });
+  kvm_sregs sregs = *guest.vcpu->sregs();
+  sregs.ds.base = 0xa0000000;
+  REQUIRE(guest.vcpu->set_sregs(sregs));
+
+  const GuestAddress address(0xa0000010);
+  UniqueFd one(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      three(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  REQUIRE(guest.vm->bind_value(address, 1, one.get()));
+  REQUIRE(guest.vm->bind_value(address, 3, three.get()));
+  guest.run();
+
+  std::uint64_t count = 0;
+  REQUIRE(::read(one.get(), &count, sizeof count) == sizeof count);
+  CHECK(count == 1);
+  CHECK(::read(three.get(), &count, sizeof count) < 0);
+  // The word, which is too short, and the other value.
+  const std::vector<std::byte> others{std::byte{1}, std::byte{0}, std::byte{2},
+                                      std::byte{0}, std::byte{0}, std::byte{0}};
+  CHECK(guest.device.written == others);
+  CHECK_FALSE(guest.vm->unbind_value(address, 2, one.get()));
+  CHECK(guest.vm->unbind_value(address, 1, one.get()));
+}
+
 TEST_CASE("Vm: vectors can be programmed again and again, and their GSIs are used again", "[kvm]") {
   Kvm kvm = *Kvm::open();
   std::unique_ptr<Vm> vm = *Vm::create(kvm);

@@ -41,6 +41,7 @@
 #include "vmm/machine_disk.h"
 #include "vmm/machine_stat.h"
 #include "vmm/root_device.h"
+#include "vmm/virtio_slots.h"
 
 namespace vmm {
 namespace {
@@ -98,6 +99,7 @@ struct Machine::Parts {
   Result<std::string> command_line();
   Result<void> check_root(std::string_view params);
   Result<x86::LoadedKernel> load_guest();
+  Result<void> describe_machine(const x86::LoadedKernel& kernel);
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
   void start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go);
   void settle();
@@ -109,6 +111,7 @@ struct Machine::Parts {
   std::unique_ptr<kvm::Vm> vm;
   EndSignal end;
   const UniqueFd waiting_fd;  // an eventfd
+  x86::LoadedInitrd initrd;
   Bus ports{"port"};
   Bus mmio{"MMIO"};
 
@@ -125,9 +128,10 @@ struct Machine::Parts {
     end.raise({Outcome::Kind::kGuestExit, {}, status});
   }};
 
+  pci::Root pci_root{{layout::kPciWindow, layout::kPciWindowSize}};
+  VirtioSlots slots{config.virtio_transport, *vm, pci_root, mmio};
   std::vector<std::unique_ptr<MachineDisk>> disks;
   std::unique_ptr<MachineDevices> devices;
-  pci::Root pci_root{{layout::kPciWindow, layout::kPciWindowSize}};
 
   std::vector<std::unique_ptr<kvm::Vcpu>> vcpus;
   std::mutex pause_mutex;
@@ -169,11 +173,10 @@ Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console,
       std::uint64_t one = 1;
       [[maybe_unused]] ssize_t put = ::write(waiting_fd.get(), &one, sizeof one);
     };
-    VMM_CHECK(disk->attach(memory, *vm, *vm, pci_root, config.retry_hint, std::move(on_waiting)));
+    VMM_CHECK(disk->attach(memory, slots, config.retry_hint, std::move(on_waiting)));
   }
   // After the disks, whose slots so depend on nothing else.
-  VMM_TRY(devices,
-          MachineDevices::create(config, {memory, *vm, *vm, pci_root}, console, std::move(net)));
+  VMM_TRY(devices, MachineDevices::create(config, {memory, slots}, console, std::move(net)));
   return {};
 }
 
@@ -209,25 +212,31 @@ Result<x86::LoadedKernel> Machine::Parts::load_guest() {
   VMM_TRY(std::string params, command_line());
   log::info("kernel {}, command line: {}", config.kernel, params);
 
-  x86::BootInfo info;
   if (!config.initrd.empty()) {
-    VMM_TRY(info.initrd, x86::load_initrd(config.initrd, kernel, memory));
+    VMM_TRY(initrd, x86::load_initrd(config.initrd, kernel, memory));
   }
+  VMM_CHECK(x86::write_command_line(memory, kernel, params));
+  return kernel;
+}
+
+// When every device has its place.
+Result<void> Machine::Parts::describe_machine(const x86::LoadedKernel& kernel) {
+  x86::BootInfo info;
+  info.initrd = initrd;
   const std::vector<x86::MemoryMapEntry> map = x86::memory_map(memory);
   info.memory_map = map;
   x86::AcpiConfig acpi;
   acpi.nr_cpus = config.nr_cpus;
   acpi.pm = kAcpiPmPorts;
   acpi.has_rtc = true;
+  acpi.virtio_mmio = slots.mmio();
   VMM_TRY(info.rsdp, x86::write_acpi_tables(memory, acpi));
-  VMM_CHECK(x86::write_command_line(memory, kernel, params));
   if (kernel.protocol == x86::BootProtocol::kLinux64) {
     VMM_CHECK(x86::write_boot_params(memory, kernel, info));
   } else {
     VMM_CHECK(x86::write_pvh_start_info(memory, info));
   }
-  VMM_CHECK(x86::write_boot_tables(memory, kernel.protocol));
-  return kernel;
+  return x86::write_boot_tables(memory, kernel.protocol);
 }
 
 Result<void> Machine::Parts::add_vcpus(const x86::LoadedKernel& kernel) {
@@ -273,6 +282,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   VMM_CHECK(parts->vm->create_irqchip());
   VMM_CHECK(parts->add_legacy_devices(console));
   VMM_CHECK(parts->add_pci(console, std::move(net)));
+  VMM_CHECK(parts->describe_machine(kernel));
   VMM_CHECK(parts->add_vcpus(kernel));
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));
 }

@@ -48,6 +48,8 @@ struct MachineConfig {
     std::array<std::uint8_t, 6> mac{};
   };
   Net net;  // virtio-net
+  enum class VirtioTransport { kPci, kMmio };
+  VirtioTransport virtio_transport = VirtioTransport::kPci;
   // Port by which the guest may end the run with an exit status of its own.
   std::optional<std::uint16_t> debug_exit_port;
   // What the user does to have writes carried out again that failed and wait.

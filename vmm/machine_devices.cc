@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/machine_devices.h"
 
-#include "devices/pci/root.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
-#include "devices/virtio/pci_transport.h"
 #include "devices/virtio/rng.h"
+#include "devices/virtio/transport_base.h"
 #include "vmm/confine_io.h"
 #include "vmm/io/io_thread.h"
+#include "vmm/virtio_slots.h"
 
 namespace vmm {
 
@@ -51,14 +51,12 @@ Result<void> MachineDevices::confine(const sandbox::SandboxConfig& config) {
 }
 
 void MachineDevices::stop() {
-  for (const std::unique_ptr<virtio::PciTransport>& transport : transports_) transport->stop();
+  for (const std::unique_ptr<virtio::TransportBase>& transport : transports_) transport->stop();
 }
 
 Result<void> MachineDevices::attach(virtio::Device& device, const Board& board) {
-  VMM_TRY(std::unique_ptr<virtio::PciTransport> transport,
-          virtio::PciTransport::create(device, board.msi, &board.kicks));
+  VMM_TRY(std::unique_ptr<virtio::TransportBase> transport, board.slots.attach(device));
   transports_.push_back(std::move(transport));
-  VMM_TRY([[maybe_unused]] unsigned slot, board.root.attach(*transports_.back()));
   return {};
 }
 

@@ -7,27 +7,24 @@
 #include <vector>
 
 #include "vmm/core/guest_memory.h"
-#include "vmm/core/interrupt.h"
 #include "vmm/core/result.h"
 #include "vmm/machine_config.h"
 
 namespace vmm {
 
 class IoThread;
+class VirtioSlots;
 
 namespace legacy {
 class ConsoleSink;
-}
-namespace pci {
-class Root;
 }
 namespace virtio {
 class Console;
 class Device;
 class Net;
 class NetBackend;
-class PciTransport;
 class Rng;
+class TransportBase;
 }  // namespace virtio
 
 class MachineDevices {
@@ -35,9 +32,7 @@ class MachineDevices {
   // What the devices are put on. All must outlive them.
   struct Board {
     const GuestMemory& memory;
-    MsiController& msi;
-    KickRegistrar& kicks;
-    pci::Root& root;
+    VirtioSlots& slots;
   };
 
   // Makes those that `config` asks for and puts them on the bus. `console` gets what the guest
@@ -69,7 +64,7 @@ class MachineDevices {
   std::unique_ptr<virtio::Rng> rng_;
   std::unique_ptr<virtio::Console> console_;
   std::unique_ptr<virtio::Net> net_;
-  std::vector<std::unique_ptr<virtio::PciTransport>> transports_;
+  std::vector<std::unique_ptr<virtio::TransportBase>> transports_;
 };
 
 }  // namespace vmm

@@ -7,15 +7,15 @@
 #include <chrono>
 #include <future>
 
-#include "devices/pci/root.h"
 #include "devices/virtio/blk.h"
-#include "devices/virtio/pci_transport.h"
+#include "devices/virtio/transport_base.h"
 #include "disk/statistics.h"
 #include "vmm/confine_io.h"
 #include "vmm/core/log.h"
 #include "vmm/machine_stat.h"
 #include "vmm/partition_table.h"
 #include "vmm/root_device.h"
+#include "vmm/virtio_slots.h"
 
 namespace vmm {
 namespace {
@@ -77,8 +77,7 @@ Result<DiskPartitions> MachineDisk::partitions() {
   return Unexpected(std::move(found).error().with_context(options_.path));
 }
 
-Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
-                                 KickRegistrar& kicks, pci::Root& root,
+Result<void> MachineDisk::attach(const GuestMemory& memory, VirtioSlots& slots,
                                  const std::string& retry_hint, std::function<void()> on_waiting) {
   virtio::BlkOptions options;
   options.name = options_.path;
@@ -89,8 +88,7 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, MsiController& msi,
   options.retry_hint = retry_hint;
   options.on_waiting = std::move(on_waiting);
   blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory);
-  VMM_TRY(transport_, virtio::PciTransport::create(*blk_, msi, &kicks));
-  VMM_TRY([[maybe_unused]] unsigned slot, root.attach(*transport_));
+  VMM_TRY(transport_, slots.attach(*blk_));
   return {};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // MachineDisk: one disk of a machine: the image, the thread that does its I/O, the virtio-blk
-// device on it and the PCI function that the guest sees.
+// device on it and how the guest reaches it.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,6 @@
 
 #include "disk/open_disk.h"
 #include "vmm/core/guest_memory.h"
-#include "vmm/core/interrupt.h"
 #include "vmm/core/result.h"
 #include "vmm/io/io_thread.h"
 #include "vmm/sandbox/sandbox.h"
@@ -18,13 +17,11 @@ namespace vmm {
 
 struct DiskPartitions;
 struct DiskStat;
+class VirtioSlots;
 
-namespace pci {
-class Root;
-}
 namespace virtio {
 class Blk;
-class PciTransport;
+class TransportBase;
 }  // namespace virtio
 
 class MachineDisk {
@@ -40,8 +37,7 @@ class MachineDisk {
   // Makes the device and puts it on the bus. All must outlive this. `retry_hint` tells the user
   // how to have retry_writes() called; `on_waiting` is called on the disk's thread when waiting()
   // changes.
-  Result<void> attach(const GuestMemory& memory, MsiController& msi, KickRegistrar& kicks,
-                      pci::Root& root, const std::string& retry_hint,
+  Result<void> attach(const GuestMemory& memory, VirtioSlots& slots, const std::string& retry_hint,
                       std::function<void()> on_waiting);
 
   // Takes from the disk's thread what it needs no more, now that the image is open. Before any vCPU
@@ -68,7 +64,7 @@ class MachineDisk {
   std::unique_ptr<IoThread> thread_;
   std::unique_ptr<disk::Disk> disk_;
   std::unique_ptr<virtio::Blk> blk_;
-  std::unique_ptr<virtio::PciTransport> transport_;
+  std::unique_ptr<virtio::TransportBase> transport_;
 };
 
 }  // namespace vmm

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arch/x86/acpi.h"
 
+#include <fmt/core.h>
+
 #include <cassert>
 #include <cstring>
 #include <span>
@@ -289,6 +291,18 @@ class Writer {
   const std::uint64_t end_;
 };
 
+// As Linux's driver and others look for it; the name is of no specification's.
+Bytes virtio_mmio_device(const VirtioMmio& place, std::size_t index) {
+  using namespace aml;
+  const auto size = static_cast<std::uint32_t>(layout::kVirtioMmioSize);
+  return device(fmt::format("VR{:02X}", index),
+                {name("_HID", string("LNRO0005")), name("_UID", integer(index)),
+                 name("_CRS", resources({
+                                  memory32(static_cast<std::uint32_t>(place.address), size),
+                                  edge_interrupt(place.gsi),
+                              }))});
+}
+
 }  // namespace
 
 std::vector<std::uint8_t> make_dsdt(const AcpiConfig& config) {
@@ -324,11 +338,16 @@ std::vector<std::uint8_t> make_dsdt(const AcpiConfig& config) {
     rtc = device("RTC0",
                  {name("_HID", eisa_id("PNP0B00")), name("_CRS", resources({io_ports(0x70, 2)}))});
   }
+  assert(config.virtio_mmio.size() <= 256);
+  Bytes virtio;
+  for (std::size_t i = 0; i < config.virtio_mmio.size(); ++i) {
+    virtio = concat({virtio, virtio_mmio_device(config.virtio_mmio[i], i)});
+  }
   Bytes s5_type = integer(config.pm.sleep_type_power_off);
 
   Bytes table = bytes_of(header("DSDT", 2));
   Bytes body = concat({
-      scope("\\_SB", {host_bridge, board, com1, panic, rtc}),
+      scope("\\_SB", {host_bridge, board, com1, panic, rtc, virtio}),
       name("\\_S5", package({s5_type, s5_type, integer(0), integer(0)})),
   });
   table.insert(table.end(), body.begin(), body.end());

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ACPI tables: how a kernel finds the processors, the IOAPIC, PCI and COM1, and how it powers
-// off and resets (ACPI 6.4, chapter 5).
+// The ACPI tables: how a kernel finds the processors, the IOAPIC, PCI, virtio-mmio and COM1, and
+// how it powers off and resets (ACPI 6.4, chapter 5).
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "arch/x86/virtio_mmio.h"
 #include "vmm/core/guest_memory.h"
 
 namespace vmm::x86 {
@@ -24,7 +25,8 @@ struct AcpiPmPorts {
 struct AcpiConfig {
   std::uint32_t nr_cpus = 1;  // APIC ids 0 ... nr_cpus - 1, at most 255
   AcpiPmPorts pm;
-  bool has_rtc = false;  // a CMOS RTC at ports 0x70 and 0x71
+  bool has_rtc = false;                 // a CMOS RTC at ports 0x70 and 0x71
+  std::vector<VirtioMmio> virtio_mmio;  // at most 256
 };
 
 // The DSDT alone, for tests that disassemble it.

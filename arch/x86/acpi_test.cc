@@ -31,6 +31,7 @@ AcpiConfig example(std::uint32_t nr_cpus) {
                .reset_value = 1,
                .sleep_type_power_off = 5};
   config.has_rtc = true;
+  config.virtio_mmio = {{layout::kVirtioMmio, 5}, {layout::kVirtioMmio + 0x1000, 16}};
   return config;
 }
 
@@ -138,7 +139,10 @@ TEST_CASE("acpi: iasl disassembles the DSDT, and compiles that to the same bytes
   for (const char* part :
        {"Device (PCI0)", "EisaId (\"PNP0A08\")", "Device (COM1)", "EisaId (\"PNP0501\")",
         "0x03F8, ", "0xC0000000,         // Range Minimum", "0xDFFFFFFF,         // Range Maximum",
-        "0x20000000,         // Length", "_S5, Package (0x04)"}) {
+        "0x20000000,         // Length", "_S5, Package (0x04)", "Device (VR00)", "Device (VR01)",
+        "\"LNRO0005\"", "0xFEB01000,         // Address Base",
+        "0x00001000,         // Address Length",
+        "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive", "0x00000010,"}) {
     INFO(part);
     CHECK(source.find(part) != std::string::npos);
   }

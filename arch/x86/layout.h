@@ -5,7 +5,7 @@
 //   0          .. 640 KiB    RAM: boot structures below 0x30000
 //   640 KiB    .. 1 MiB      RAM too, but reserved: ACPI tables from 0xe0000
 //   1 MiB      .. 3 GiB      RAM: kernel low, initrd high
-//   3 GiB      .. 4 GiB      no RAM: PCI window, ECAM, IOAPIC, local APICs
+//   3 GiB      .. 4 GiB      no RAM: PCI window, ECAM, virtio-mmio, IOAPIC, local APICs
 //   4 GiB      ..            the rest of RAM
 #pragma once
 
@@ -58,6 +58,13 @@ inline constexpr std::uint64_t kPciWindowSize = 512 * kMiB;
 // PCI configuration space of bus 0, memory-mapped (PCI Express ECAM): 4 KiB for each function.
 inline constexpr std::uint64_t kPciEcam = 0xe0000000;
 inline constexpr std::uint64_t kPciEcamSize = 1 * kMiB;
+
+// Registers of virtio-mmio devices, one window after the other, and their interrupt lines: IOAPIC
+// pins that nothing else uses here, nor on a PC (timer, keyboard, serial ports, clock, SCI).
+inline constexpr std::uint64_t kVirtioMmio = 0xfeb00000;
+inline constexpr std::uint64_t kVirtioMmioSize = 0x1000;  // bytes of one
+inline constexpr std::uint32_t kVirtioMmioGsis[] = {5,  6,  7,  10, 11, 12, 13, 14, 15,
+                                                    16, 17, 18, 19, 20, 21, 22, 23};
 
 // The in-kernel IOAPIC and local APICs; KVM has them at these addresses.
 inline constexpr std::uint64_t kIoapic = 0xfec00000;

@@ -124,6 +124,7 @@ class Cases:
                 if path != self.kernel or not more:  # what listens is not known without connecting
                     self.refused(" ".join([f"--net user,socket={os.path.basename(path)[:10]}", *more]),
                                  ["run", "-k", self.kernel, f"--net=user,socket={path}", *more], "--net", pattern)
+        self.refused("an unknown transport", ["run", "-k", self.kernel, "--virtio-transport", "isa"], "virtio-transport")
         self.refused("an unknown console", ["run", "-k", self.kernel, "--console", "teletype"], "console")
 
     def configs(self):

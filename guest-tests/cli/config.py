@@ -116,6 +116,10 @@ class Cases:
         self.dry("a disk that is not there", 1, [*kernel, "-d", "none.qcow2"], "none.qcow2", "No such file")
         self.dry("a disk of another format", 1, [*kernel, "-d", self.raw + ",format=qcow2"], "disk.raw")
         self.dry("a debug port that is taken", 1, [*kernel, "--debug-exit", "0x3f8"], "--debug-exit")
+        mmio = [*kernel, "--virtio-transport", "mmio"]
+        self.dry("virtio-mmio with a line for every device", 0, [*mmio, *["-d", self.raw + ",format=raw,ro"] * 16])
+        self.dry("virtio-mmio with more devices than lines", 1, [*mmio, *["-d", self.raw + ",format=raw,ro"] * 17],
+                 "--virtio-transport mmio", "17 virtio devices")
         self.dry("a name that no machine can have", 1, [*kernel, "--name", "../x"], "--name")
         own_raw = own + ",format=raw"
         self.dry("root= that is no disk of the machine is warned of", 0, [*kernel, "-d", own_raw, "-p", "root=/dev/sda1"],

@@ -53,8 +53,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "net", "kill", "twice", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "net", "kill", "twice")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "kill", "twice", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "kill", "twice")
 
 
 def tool(*command):
@@ -317,6 +317,27 @@ class Scenarios:
                     require(text in line, f"no '{text}' in: {line}")
                 require(guest.wait() == 0, f"status {guest.status()}")
 
+    def virtio_mmio(self):
+        """Without PCI devices: the disks are found through ACPI as virtio-mmio, and work."""
+        disk = self.fresh_disk("mmio.qcow2")
+        second = self.path("mmio.raw")
+        with open(second, "wb") as file:
+            file.truncate(16 << 20)
+        work = ("cpus && write-file a 8 && verify-file a && "
+                "echo transport: $(readlink -f /sys/block/vda /sys/block/vdb) $(ls /sys/bus/pci/drivers/virtio-pci) && "
+                "echo lines: $(grep virtio /proc/interrupts | tr -s ' ' | cut -d: -f1)")
+        with self.start([f"{disk},format=qcow2", f"{second},format=raw"], work, cpus=2,
+                        more=("--virtio-transport", "mmio")) as guest:
+            self.run_to_poweroff("virtio-mmio", guest, 2)
+            with self.tap.step("virtio-mmio: the disks are devices that ACPI named, each with a line", lambda: guest.lines):
+                line = guest.find("transport: ")
+                require("LNRO0005:00/virtio0/block/vda" in line and "LNRO0005:01/virtio1/block/vdb" in line, line)
+                require("pci" not in line and "0000:" not in line, line)
+                require(len(guest.find("lines: ").split()) >= 3, guest.find("lines: "))
+            with self.tap.step("virtio-mmio: what was written is read back", lambda: guest.lines):
+                require(guest.find("write-file: ").split()[1] in guest.find("verify-file: "), "another checksum")
+        self.check_image("virtio-mmio: qemu-img check finds nothing", disk, (0,))
+
     def kill_while_writing(self, kills, writer):
         """SIGKILL during writes, several times over on one image: clean but for leaks, and all that was synced is there."""
         disk = self.fresh_disk(f"{writer}.qcow2")
@@ -390,8 +411,9 @@ class Scenarios:
         self.check_image("systemd: qemu-img check finds nothing", disk, (0,))
 
     def run(self, boots, only):
-        scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay, "own": self.own_kernel,
-                     "cloud": self.cloud_init, "net": self.network, "twice": self.reboot_in_place, "smp": self.many_cpus,
+        scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
+                     "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "net": self.network,
+                     "twice": self.reboot_in_place, "smp": self.many_cpus,
                      "memory": self.much_memory, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}

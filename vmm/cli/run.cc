@@ -47,6 +47,7 @@ struct RunFlags {
                                             log_level = "warn";
   std::uint32_t nr_cpus = 1;
   bool huge_pages = false, rng = true, no_reboot = false;
+  std::string virtio_transport = "pci";
   std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks;
   std::string cloud_init, config;
@@ -134,6 +135,12 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_flag("--rng,!--no-rng", flags.rng,
                "Give the guest random numbers (virtio-rng); the default")
       ->default_str("true");
+  app.add_option(
+         "--virtio-transport", flags.virtio_transport,
+         "Where the guest finds its devices: on the PCI bus, or as virtio-mmio, for kernels "
+         "without PCI")
+      ->check(CLI::IsMember({"pci", "mmio"}))
+      ->capture_default_str();
   app.add_flag("--no-reboot", flags.no_reboot,
                "End, with status 3, where the guest asks for a reboot");
   app.add_option("--debug-exit", flags.debug_exit,
@@ -164,6 +171,9 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.huge_pages = flags.huge_pages;
   config.rng = flags.rng;
   config.debug_exit_port = flags.debug_exit;
+  if (flags.virtio_transport == "mmio") {
+    config.virtio_transport = MachineConfig::VirtioTransport::kMmio;
+  }
   if (flags.console == "virtio") config.console = MachineConfig::Console::kVirtio;
   // Whatever process runs the guest, this one hands the signal on.
   config.retry_hint = fmt::format("kill -USR1 {}", ::getpid());

@@ -127,7 +127,11 @@ void Queue::make_available(std::uint16_t head) {
 }
 
 void Queue::kick() const {
-  write<std::uint16_t>(device_.notify(index_), index_);
+  if (device_ != nullptr) {
+    write<std::uint16_t>(device_->notify(index_), index_);
+  } else {
+    write<std::uint32_t>(notify_, index_);
+  }
 }
 
 std::uint16_t Queue::used_index() const {

@@ -101,7 +101,10 @@ class VirtioDevice {
 class Queue {
  public:
   Queue(const VirtioDevice& device, Rings& rings, std::uint16_t index = 0)
-      : device_(device), rings_(rings), index_(index) {}
+      : device_(&device), rings_(rings), index_(index) {}
+  // Kicked by a 32-bit store to a register that all queues of a device share (virtio-mmio).
+  Queue(std::uint64_t notify, Rings& rings, std::uint16_t index = 0)
+      : notify_(notify), rings_(rings), index_(index) {}
 
   void clear();
   void set(unsigned index, std::uint64_t address, std::uint32_t length, std::uint16_t flags,
@@ -113,7 +116,8 @@ class Queue {
   std::uint16_t used_index() const;
 
  private:
-  const VirtioDevice& device_;
+  const VirtioDevice* device_ = nullptr;
+  std::uint64_t notify_ = 0;
   Rings& rings_;
   const std::uint16_t index_;
   std::uint16_t next_used_ = 0;

@@ -56,6 +56,8 @@ struct DiskOptions {
   bool temporary = false;
   // What a device tells the guest as its serial number; empty: the file's name. Disks ignore it.
   std::string serial;
+  // How many queues a device has for it; 0: one for each vCPU, up to 4. Disks ignore it.
+  std::uint16_t nr_queues = 0;
   // What a device does when a change fails. Disks ignore it.
   WriteErrors write_errors = WriteErrors::kReport;
   // qcow2 only; 0 means the default.

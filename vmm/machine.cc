@@ -81,6 +81,15 @@ Result<GuestMemory> create_memory(std::uint64_t bytes, bool huge_pages) {
   return GuestMemory::create(x86::ram_ranges(bytes), GuestMemory::Pages::kReserved);
 }
 
+// More queues than vCPUs are of no use, and more than a few for one I/O thread neither.
+disk::DiskOptions with_queues(const MachineConfig& config, std::size_t index) {
+  disk::DiskOptions options = config.disks[index];
+  if (options.nr_queues == 0) {
+    options.nr_queues = static_cast<std::uint16_t>(std::min<std::uint32_t>(config.nr_cpus, 4));
+  }
+  return options;
+}
+
 }  // namespace
 
 // In the order of making; taken apart in reverse, so that nothing outlives what it uses.
@@ -267,7 +276,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   auto parts = std::make_unique<Parts>(config, std::move(memory), std::move(kvm), std::move(vm),
                                        std::move(end), std::move(waiting_fd));
   for (std::size_t i = 0; i < config.disks.size(); ++i) {
-    VMM_TRY(std::unique_ptr<MachineDisk> disk, MachineDisk::open(config.disks[i], i));
+    VMM_TRY(std::unique_ptr<MachineDisk> disk, MachineDisk::open(with_queues(config, i), i));
     parts->disks.push_back(std::move(disk));
   }
   if (config.seed) {

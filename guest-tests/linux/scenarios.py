@@ -195,11 +195,13 @@ class Scenarios:
         with open(read_only, "wb") as file:
             file.write(self.random.randbytes(1 << 20))
         read_only_sum = sum_of(read_only)
-        with self.start([f"{disk},format=qcow2", f"{raw_disk},format=raw", f"{read_only},ro,format=raw"],
-                        "cpus && verify-file a && disks a", cpus=4) as guest:
+        with self.start([f"{disk},format=qcow2", f"{raw_disk},format=raw,queues=2", f"{read_only},ro,format=raw"],
+                        "cpus && verify-file a && disks a && echo queues: $(ls /sys/block/vda/mq | wc -l) $(ls /sys/block/vdb/mq | wc -l)", cpus=4) as guest:
             self.run_to_poweroff("4 vCPUs, three disks", guest, 4)
             with self.tap.step("a second boot finds the file whole", lambda: guest.lines):
                 require(written and written in guest.find("verify-file: "), "another checksum")
+            with self.tap.step("a disk has a queue for each vCPU, or as many as asked for", lambda: guest.lines):
+                guest.find("queues: 4 2")
             with self.tap.step("a read-only disk is read and not written", lambda: guest.lines):
                 require(read_only_sum in guest.find("disks: vdc reads"), "the guest read something else")
                 require(sum_of(read_only) == read_only_sum, "the read-only file changed")

@@ -4,9 +4,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <string>
 
 #include "vmm/cli/size.h"
+#include "vmm/machine_config.h"
 
 namespace vmm::cli {
 namespace {
@@ -85,6 +87,14 @@ Result<bool> apply_value(std::string_view name, std::string_view value,
                   fmt::format("serial={}: at most {} bytes reach the guest", value, kMaxSerial));
     }
     options.serial = value;
+  } else if (name == "queues") {
+    const auto [end, error] =
+        std::from_chars(value.data(), value.data() + value.size(), options.nr_queues);
+    if (error != std::errc() || end != value.data() + value.size() || options.nr_queues == 0 ||
+        options.nr_queues > MachineConfig::kMaxCpus) {
+      return fail(ErrorKind::kInvalid, fmt::format("queues={}: expected a number from 1 to {}",
+                                                   value, MachineConfig::kMaxCpus));
+    }
   } else {
     return false;
   }
@@ -106,7 +116,8 @@ Result<void> apply_option(std::string_view option, disk::DiskOptions& options) {
       fmt::format(
           "--disk {}: there is no option '{}'; known are ro, rw, snapshot, direct, nofollow, "
           "and with a value format=, cache=, discard=, detect-zeroes=, backing=, "
-          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=, werror=; ',,' "
+          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=, queues=, werror=; "
+          "',,' "
           "stands for a "
           "comma in a name",
           options.path, option));

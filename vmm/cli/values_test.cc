@@ -121,6 +121,8 @@ TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
   CHECK(parse_disk_option("x,cache=none")->cache == disk::CacheMode::kNone);
   CHECK(parse_disk_option("x")->write_errors == disk::WriteErrors::kWaitNoSpace);
   CHECK(parse_disk_option("x,werror=report")->write_errors == disk::WriteErrors::kReport);
+  CHECK(parse_disk_option("x,queues=4")->nr_queues == 4);
+  CHECK(parse_disk_option("x")->nr_queues == 0);
 }
 
 TEST_CASE("parse_disk_option: unknown values name the option and what it takes", "[cli]") {
@@ -133,6 +135,10 @@ TEST_CASE("parse_disk_option: unknown values name the option and what it takes",
   CHECK(contains(message("x,detect-zeroes="), "detect-zeroes="));
   CHECK(contains(message("x,backing=maybe"), "auto, on, off"));
   CHECK(contains(message("x,werror=ignore"), "report, enospc, stop"));
+  for (const char* text :
+       {"x,queues=", "x,queues=0", "x,queues=65", "x,queues=2x", "x,queues=-1"}) {
+    CHECK(contains(message(text), "from 1 to 64"));
+  }
   CHECK(contains(message("x,l2-cache-size=many"), "l2-cache-size"));
   CHECK(contains(message("x,serial=123456789012345678901"), "20 bytes"));
   CHECK(contains(message("x,snapshot=on"), "no option 'snapshot=on'"));

@@ -16,6 +16,7 @@
 #include "arch/x86/boot_params.h"
 #include "arch/x86/cpu_state.h"
 #include "arch/x86/cpuid.h"
+#include "arch/x86/device_tree.h"
 #include "arch/x86/initrd.h"
 #include "arch/x86/kernel.h"
 #include "arch/x86/layout.h"
@@ -121,6 +122,7 @@ struct Machine::Parts {
   EndSignal end;
   const UniqueFd waiting_fd;  // an eventfd
   x86::LoadedInitrd initrd;
+  std::vector<std::byte> device_tree;
   Bus ports{"port"};
   Bus mmio{"MMIO"};
 
@@ -218,7 +220,7 @@ Result<void> Machine::Parts::check_root(std::string_view params) {
 
 Result<x86::LoadedKernel> Machine::Parts::load_guest() {
   VMM_TRY(x86::LoadedKernel kernel, x86::load_kernel(config.kernel, memory));
-  VMM_TRY(std::string params, command_line());
+  VMM_TRY(const std::string params, command_line());
   log::info("kernel {}, command line: {}", config.kernel, params);
 
   if (!config.initrd.empty()) {
@@ -239,7 +241,16 @@ Result<void> Machine::Parts::describe_machine(const x86::LoadedKernel& kernel) {
   acpi.pm = kAcpiPmPorts;
   acpi.has_rtc = true;
   acpi.virtio_mmio = slots.mmio();
-  VMM_TRY(info.rsdp, x86::write_acpi_tables(memory, acpi));
+  x86::DeviceTreeConfig tree;
+  tree.nr_cpus = config.nr_cpus;
+  tree.memory_map = map;
+  tree.virtio_mmio = slots.mmio();
+  VMM_TRY(device_tree, x86::make_device_tree(tree));
+  if (config.acpi) {
+    VMM_TRY(info.rsdp, x86::write_acpi_tables(memory, acpi));
+  } else {
+    VMM_TRY(info.setup_data, x86::write_device_tree(memory, device_tree));
+  }
   if (kernel.protocol == x86::BootProtocol::kLinux64) {
     VMM_CHECK(x86::write_boot_params(memory, kernel, info));
   } else {
@@ -412,6 +423,10 @@ std::size_t Machine::nr_disks() const {
 bool Machine::disks_read() const {
   return std::any_of(parts_->disks.begin(), parts_->disks.end(),
                      [](const std::unique_ptr<MachineDisk>& disk) { return disk->was_read(); });
+}
+
+std::span<const std::byte> Machine::device_tree() const {
+  return parts_->device_tree;
 }
 
 void Machine::end() {

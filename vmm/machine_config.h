@@ -48,6 +48,7 @@ struct MachineConfig {
     std::array<std::uint8_t, 6> mac{};
   };
   Net net;  // virtio-net
+  bool acpi = true;  // else a device tree and MP tables
   enum class VirtioTransport { kPci, kMmio };
   VirtioTransport virtio_transport = VirtioTransport::kPci;
   // Port by which the guest may end the run with an exit status of its own.

@@ -44,6 +44,7 @@ Result<void> write_boot_params(const GuestMemory& memory, const LoadedKernel& ke
   params.ext_ramdisk_image = static_cast<std::uint32_t>(info.initrd.start >> 32);
   params.ext_ramdisk_size = static_cast<std::uint32_t>(info.initrd.size >> 32);
   params.acpi_rsdp_addr = info.rsdp;
+  params.hdr.setup_data = info.setup_data;
 
   assert(info.memory_map.size() <= E820_MAX_ENTRIES_ZEROPAGE);
   for (const MemoryMapEntry& entry : info.memory_map) {

@@ -14,7 +14,8 @@ namespace vmm::x86 {
 
 struct BootInfo {
   LoadedInitrd initrd;
-  std::uint64_t rsdp = 0;  // guest-physical; 0: no ACPI
+  std::uint64_t rsdp = 0;        // guest-physical; 0: no ACPI
+  std::uint64_t setup_data = 0;  // guest-physical; 0: none. boot_params alone has it
   std::span<const MemoryMapEntry> memory_map;
 };
 

@@ -32,6 +32,10 @@ inline constexpr std::uint64_t kBootStack = 0x8ff0;
 // Page tables that map the first 4 GiB to themselves: PML4, PDPT and four page directories.
 inline constexpr std::uint64_t kPageTables = 0x9000;
 
+// The flattened device tree, behind its struct setup_data, for kernels without ACPI.
+inline constexpr std::uint64_t kDeviceTree = 0x10000;
+inline constexpr std::uint64_t kDeviceTreeSize = 0x10000;  // bytes
+
 // The kernel command line, with its final zero.
 inline constexpr std::uint64_t kCommandLine = 0x20000;
 inline constexpr std::uint64_t kCommandLineSize = 0x10000;  // bytes

@@ -16,8 +16,14 @@ sys.path.insert(0, HERE)
 
 # pylint: disable=wrong-import-position
 from tap import Tap
+from bad_input import fake_bzimage
 from own_kernel import make_image
 from terminal import LOOP, POWER_OFF, pvh_kernel, same, say
+
+# A 64-bit kernel that sends what boot_params.hdr.setup_data points to, without its head, and powers off.
+SEND_SETUP_DATA = bytes.fromhex("488bb650020000 8b4e0c 4883c610"  # mov rsi, [rsi + 0x250]; mov ecx, [rsi + 12]; add rsi, 16
+                                "66baf803 f36e") + POWER_OFF + LOOP  # mov dx, 0x3f8; rep outsb
+ENTRY = 5 * 512 + 0x200  # of fake_bzimage(), in the file
 
 LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
 
@@ -133,6 +139,30 @@ class Cases:
             os.chmod(self.raw, 0o644)
         self.taken()
 
+    def device_tree(self):
+        tree = self.path("vm.dtb")
+        flags = ["-m", "32", "-c", "2", "--virtio-transport", "mmio", "-d", self.raw + ",format=raw", "-p", "quiet"]
+        kernel = bytearray(fake_bzimage())
+        kernel[ENTRY:ENTRY + len(SEND_SETUP_DATA)] = SEND_SETUP_DATA
+        kernel = self.file("bzImage", kernel)
+        with self.tap.step("--dump-dtb starts nothing and writes a device tree, which dtc reads back"):
+            done = self.run("-k", kernel, *flags, "--no-acpi", "--dump-dtb", tree)
+            same((done.returncode, done.stdout), (0, b""), done.stderr)
+            source = subprocess.run(["dtc", "-I", "dtb", "-O", "dts", tree], capture_output=True, text=True, timeout=LIMIT,
+                                    check=True).stdout
+            for text in ("virtio_mmio@feb00000", "virtio_mmio@feb01000", 'compatible = "virtio,mmio"', "interrupts = <0x05 0x00>",
+                         "cpu@1", 'device_type = "memory"'):
+                assert text in source, f"no {text} in {source}"
+        with self.tap.step("without ACPI the guest is handed that tree"):
+            done = self.run("-k", kernel, *flags, "--no-acpi")
+            same(done.returncode, 0, done.stderr)
+            with open(tree, "rb") as file:
+                same(done.stdout, file.read(), done.stderr)
+        with self.tap.step("--dump-dtb to where no file can be is an error"):
+            done = self.run("-k", kernel, *flags, "--dump-dtb", self.directory)
+            same(done.returncode, 1, done.stderr)
+            assert done.stderr.startswith(b"vmm: --dump-dtb") and done.stderr.count(b"\n") == 1, done.stderr
+
     def taken(self):
         """What a running machine has cannot be had again."""
         loop = self.file("loop", pvh_kernel(say(b"h") + LOOP))
@@ -151,6 +181,7 @@ def main():
         cases.files()
         cases.prints()
         cases.dry_runs()
+        cases.device_tree()
         return cases.tap.finish()
 
 

@@ -2,6 +2,7 @@
 #include "vmm/cli/dry_run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "devices/virtio/net_backend.h"
 #include "vmm/control/client.h"
 #include "vmm/control/directory.h"
+#include "vmm/core/unique_fd.h"
 #include "vmm/machine.h"
 #include "vmm/machine_net.h"
 
@@ -37,9 +39,21 @@ Result<void> check_writable(const disk::DiskOptions& disk) {
   return fail_errno(errno, fmt::format("{}: the guest could not write (option ro?)", disk.path));
 }
 
+Result<void> write_file(const std::string& path, std::span<const std::byte> bytes) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!fd) return fail_errno(errno, path);
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd.get(), bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return fail_errno(errno, path);
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<void> check_start(MachineConfig config) {
+Result<void> check_start(MachineConfig config, const std::string& dump_dtb) {
   VMM_CHECK(check_name(config.name));
   for (disk::DiskOptions& disk : config.disks) {
     VMM_CHECK(check_writable(disk));
@@ -48,6 +62,9 @@ Result<void> check_start(MachineConfig config) {
   VMM_CHECK(check_plug(config.net));
   NoConsole console;
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, nullptr));
+  if (dump_dtb.empty()) return {};
+  Result<void> written = write_file(dump_dtb, machine->device_tree());
+  if (!written) return Unexpected(std::move(written).error().with_context("--dump-dtb"));
   return {};
 }
 

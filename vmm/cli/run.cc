@@ -47,7 +47,8 @@ struct RunFlags {
                                             log_level = "warn";
   std::uint32_t nr_cpus = 1;
   bool huge_pages = false, rng = true, no_reboot = false;
-  std::string virtio_transport = "pci";
+  std::string virtio_transport = "pci", dump_dtb;
+  bool acpi = true;
   std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks;
   std::string cloud_init, config;
@@ -141,6 +142,13 @@ void add_options(CLI::App& app, RunFlags& flags) {
          "without PCI")
       ->check(CLI::IsMember({"pci", "mmio"}))
       ->capture_default_str();
+  app.add_flag("--acpi,!--no-acpi", flags.acpi,
+               "Describe the machine in ACPI tables, the default; without them in a device tree "
+               "(SETUP_DTB), and the guest cannot power off")
+      ->default_str("true");
+  app.add_option("--dump-dtb", flags.dump_dtb,
+                 "Start nothing; write the device tree of the machine to this file")
+      ->type_name("FILE");
   app.add_flag("--no-reboot", flags.no_reboot,
                "End, with status 3, where the guest asks for a reboot");
   app.add_option("--debug-exit", flags.debug_exit,
@@ -171,6 +179,7 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.huge_pages = flags.huge_pages;
   config.rng = flags.rng;
   config.debug_exit_port = flags.debug_exit;
+  config.acpi = flags.acpi;
   if (flags.virtio_transport == "mmio") {
     config.virtio_transport = MachineConfig::VirtioTransport::kMmio;
   }
@@ -313,12 +322,12 @@ Result<BootEnd> run_boot(const std::string& entry, MachineConfig config, int lis
 }
 
 // As run_boot, up to where it would have effects.
-Result<int> dry_run(const std::string& entry, MachineConfig config) {
+Result<int> dry_run(const std::string& entry, MachineConfig config, const std::string& dump_dtb) {
   std::optional<bootfind::BootChoice> own;
   if (config.kernel.empty()) {
     VMM_TRY(own, choose_kernel(entry, config));
   }
-  Result<void> checked = check_start(config);
+  Result<void> checked = check_start(config, dump_dtb);
   if (!checked) return Unexpected(name_own_kernel(std::move(checked).error(), own, config));
   return kExitSuccess;
 }
@@ -363,7 +372,9 @@ Result<int> run_command(const Arguments& arguments) {
     seed = *std::move(made);
     config.seed = seed_disk(seed);
   }
-  if (flags.dry_run) return dry_run(flags.boot, std::move(config));
+  if (flags.dry_run || !flags.dump_dtb.empty()) {
+    return dry_run(flags.boot, std::move(config), flags.dump_dtb);
+  }
   VMM_TRY(const std::optional<control::Listener> listener,
           make_listener(config.name, !flags.name.empty()));
   const int listen_fd = listener ? listener->fd() : -1;

@@ -48,7 +48,8 @@ struct MachineConfig {
     std::array<std::uint8_t, 6> mac{};
   };
   Net net;  // virtio-net
-  bool acpi = true;  // else a device tree and MP tables
+  // Without: a device tree, for those kernels that can be handed one.
+  bool acpi = true;
   enum class VirtioTransport { kPci, kMmio };
   VirtioTransport virtio_transport = VirtioTransport::kPci;
   // Port by which the guest may end the run with an exit status of its own.

@@ -70,7 +70,7 @@ TEST_CASE("device tree: it has the processors and the memory", "[fdt]") {
 TEST_CASE("device tree: one that does not fit its place is an error", "[fdt]") {
   GuestMemory memory = *GuestMemory::create(ram_ranges(2 << 20));
   DeviceTreeConfig config;
-  config.nr_cpus = 1200;
+  config.nr_cpus = 2000;
   CHECK_FALSE(write_device_tree(memory, example(config)));
   config.nr_cpus = 12000;
   CHECK_FALSE(make_device_tree(config));

@@ -112,7 +112,7 @@ class Guest:
         raise GuestError(f"the guest never said '{text}'")
 
 
-def launcher(vmm, kernel, initrd, limit=150):
+def launcher(vmm, kernel, initrd, limit=300):
     """Returns start(disks, command, cpus=1, end='poweroff', own_kernel=False, memory_mib=512, in_place=False, more=(), environment=None) -> Guest.
 
     own_kernel: the disk's own kernel, initrd and root= are used. in_place: a reboot boots again. more: further flags.

@@ -20,7 +20,7 @@ import time
 import debian
 import initramfs
 import where
-from log import Failure
+from log import Failure, say
 from measure import Figure, Missing, Row
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..")
@@ -115,13 +115,16 @@ def fio_jobs(seconds):
     return text.encode() + b"\n" * (-len(text) % 4096)
 
 
-def fio_side(program, vmm, files, disks, disk_format):
+def fio_side(program, vmm, files, disks, disk_format, kvmtool=None):
     kernel, initrd, root = files
     parameters = f'{PARAMETERS} root=/dev/vda1 vmm.cmd="fio --minimal /dev/vdc"'
     disk, jobs = disks
     if program == "vmm":
         return ours(vmm, kernel, initrd, parameters) + ["-d", f"{root},format=qcow2,snapshot", "-d", f"{disk},format={disk_format}",
                                                          "-d", f"{jobs},format=raw,ro"]
+    if program == "kvmtool":  # `root` is raw: it does not write qcow2
+        return [kvmtool, "run", "-k", kernel, "-i", initrd, "-m", str(MEMORY_MIB), "-c", "1", "--console", "serial",
+                "--params", parameters, "-d", root, "-d", disk, "-d", f"{jobs},ro"]
     command = qemu("q35", kernel, initrd, parameters) + ["-object", "iothread,id=io"]
     drives = [(root, "qcow2", ",snapshot=on"), (disk, disk_format, ""), (jobs, "raw", ",readonly=on")]
     for number, (path, kind, more) in enumerate(drives):
@@ -156,24 +159,39 @@ def make_disks(folder, disk_format, seconds):
     return disk, jobs
 
 
-def fio_rows(vmm, files, folder, rounds, seconds, formats):
-    """(row's name, target, Figure) for each cell and for their geometric mean."""
-    ratios = []
+def fio_rows(vmm, files, folder, rounds, seconds, formats, kvmtool):
+    """(row's name, target, Figure) for each cell and each peer, and for their geometric means."""
+    ratios = {}
     for disk_format in formats:
         disks = make_disks(folder, disk_format, seconds)
-        taken = {"vmm": [], "QEMU": []}
+        peers = ["QEMU"] + (["kvmtool"] if kvmtool and disk_format == "raw" else [])
+        taken = {program: [] for program in ("vmm", *peers)}
         for number in range(rounds):
-            for program in ("vmm", "QEMU") if number % 2 == 0 else ("QEMU", "vmm"):
-                command = fio_side(program, vmm, files, disks, disk_format)
-                taken[program].append(cells_of(console_of(command, FIO_LIMIT)[0]))
-        for cell in CELLS:
-            us, them = (statistics.median(run[cell] for run in taken[program]) for program in ("vmm", "QEMU"))
-            ratios.append(us / them)
-            size, way, depth = cell
-            yield (f"fio in the guest: {disk_format}, {size} {way}s, depth {depth}", ">= 1x",
-                   Figure(f"{us / them:.2f}x", us >= them, f"{us:.0f}/s, {them:.0f}/s"))
-    mean = math.exp(statistics.mean(math.log(ratio) for ratio in ratios))
-    yield "fio in the guest: geometric mean", "> 1.2x", Figure(f"{mean:.2f}x", mean > 1.2, f"of {len(ratios)} cells")
+            for program in list(taken) if number % 2 == 0 else list(reversed(taken)):
+                say(f"fio in the guest: {disk_format}, round {number + 1} of {rounds}, {program} ...")
+                taken[program].append(fio_run(program, vmm, files, disks, disk_format, kvmtool, folder))
+        for peer in peers:
+            for cell in CELLS:
+                us, them = (statistics.median(run[cell] for run in taken[program]) for program in ("vmm", peer))
+                ratios.setdefault(peer, []).append(us / them)
+                size, way, depth = cell
+                yield (f"fio in the guest: {disk_format}, {size} {way}s, depth {depth}, {peer}", ">= 1x",
+                       Figure(f"{us / them:.2f}x", us >= them, f"{us:.0f}/s, {them:.0f}/s"))
+    for peer, values in ratios.items():
+        mean = math.exp(statistics.mean(math.log(ratio) for ratio in values))
+        yield f"fio in the guest: geometric mean, {peer}", "> 1.2x", Figure(f"{mean:.2f}x", mean > 1.2, f"of {len(values)} cells")
+
+
+def fio_run(program, vmm, files, disks, disk_format, kvmtool, folder):
+    """{cell: I/Os per second} of one guest."""
+    if program != "kvmtool":
+        return cells_of(console_of(fio_side(program, vmm, files, disks, disk_format), FIO_LIMIT)[0])
+    kernel, initrd, root = files
+    raw = os.path.join(folder, "root.raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", root, raw], check=True)
+    command = fio_side(program, vmm, (kernel, initrd, raw), disks, disk_format, kvmtool)
+    # It does not end when its guest powers off.
+    return cells_of(console_of(command, FIO_LIMIT, "guest: ended with status")[0])
 
 
 def measure(vmm, files, start_initrd, quick, rounds, kvmtool, wanted, report):
@@ -193,11 +211,11 @@ def measure(vmm, files, start_initrd, quick, rounds, kvmtool, wanted, report):
         tell(name, "> 1x", "the fastest of QEMU microvm, q35, kvmtool", figure)
     formats = [name for name in ("raw", "qcow2") if chosen(f"fio in the guest: {name}")]
     if formats:
-        against = "QEMU q35, iothread, io_uring"  # its microvm has no PCI by default
+        against = "QEMU q35, iothread, io_uring (its microvm has no PCI by default); raw: kvmtool too"
         with tempfile.TemporaryDirectory(dir=os.environ.get("LAB_SCRATCH_DIR")) as folder:
             try:
                 for name, target, figure in fio_rows(vmm, files, folder, 2 if quick else rounds,
-                                                     1 if quick else 3, formats):
+                                                     1 if quick else 3, formats, kvmtool):
                     tell(name, target, against, figure)
             except (Missing, subprocess.CalledProcessError) as error:
                 tell("fio in the guest", ">= 1x", against, Missing(str(error)))

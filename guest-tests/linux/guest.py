@@ -96,6 +96,10 @@ class Guest:
             pass
         return self.status()
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def kill(self):
         """SIGKILL, as an operator's mistake or the kernel's out-of-memory killer would."""
         self._process.kill()

@@ -14,6 +14,7 @@ import os
 import random
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 
 # pylint: disable=wrong-import-position
 from guest import Guest, GuestError, launcher
+from processes import descendants
 from tap import Tap
 
 REBOOT_STATUS = 3  # vmm's exit status when the guest asked for a reset
@@ -53,8 +55,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "kill", "twice", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "kill", "twice")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice")
 
 
 def tool(*command):
@@ -82,9 +84,9 @@ CLOCKS = ("echo clocks: $(cat /sys/devices/system/clocksource/clocksource0/avail
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers every GET with the same bytes, at a port of the loopback; /end is there once `done` is set. A context manager."""
+    """Answers every GET with the same bytes, at a port of `address`; /end is there once `done` is set. A context manager."""
 
-    def __init__(self, content):
+    def __init__(self, content, address="127.0.0.1"):
         self.done = False
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -100,7 +102,7 @@ class Server(http.server.ThreadingHTTPServer):
             def log_message(self, *_):  # pylint: disable=arguments-differ
                 pass
 
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__((address, 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def __exit__(self, *arguments):
@@ -114,17 +116,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def answer_of(port, seconds=60):
-    """What the HTTP server at that port of the loopback has under /file; waits until there is one."""
+def answer_of(port, address="127.0.0.1", seconds=60):
+    """What the HTTP server at that port of `address` has under /file; waits until there is one."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/file", timeout=60) as answer:
+            with urllib.request.urlopen(f"http://{address}:{port}/file", timeout=60) as answer:
                 return answer.read()
         except (OSError, http.client.HTTPException):
             pass
         time.sleep(1)
-    raise GuestError(f"nobody answers at port {port}")
+    raise GuestError(f"nobody answers at {address}, port {port}")
 
 
 class Scenarios:
@@ -288,7 +290,7 @@ class Scenarios:
             work = ("net && echo address: $(ip -4 -o address show dev eth0 | tr -s ' ' | cut -d' ' -f4) mac $(cat /sys/class/net/eth0/address) && "
                     f"gateway=$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p') && wget -q -O /root/file http://$gateway:{port}/ && "
                     "echo fetched: $(sha256sum </root/file | cut -d' ' -f1) && busybox httpd -p 80 -h /root && "
-                    f"until wget -q -O /dev/null http://$gateway:{port}/end; do sleep 1; done")
+                    "while [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do sleep 0.2; done; echo carrier: $(cat /sys/class/net/eth0/carrier)")
             disk = f"{self.fresh_disk('net.qcow2')},format=qcow2"
             host_port = free_port()
             more = ("--net", f"user,tcp={host_port}:80,mac=02:00:00:00:00:01")
@@ -300,8 +302,45 @@ class Scenarios:
                     require(hashlib.sha256(wanted).hexdigest() in guest.wait_for("fetched: "), "another file")
                 with self.tap.step("network: a port of this host leads to the guest", lambda: guest.lines):
                     require(answer_of(host_port) == wanted, "another answer")
-                server.done = True
+                with self.tap.step("network: passt dies, vmm says so, and the guest sees its link go down", lambda: guest.lines):
+                    passts = [pid for pid, name in descendants(guest.pid) if name.startswith("passt")]
+                    require(len(passts) == 1, f"vmm has these: {descendants(guest.pid)}")
+                    os.kill(passts[0], signal.SIGKILL)
+                    guest.wait_for("carrier: 0")
+                    guest.find("passt is gone")
                 with self.tap.step("network: the guest powers off as ever", lambda: guest.lines):
+                    require(guest.wait() == 0, f"status {guest.status()}")
+
+    def network_tap(self):
+        """virtio-net on a tap device that vmm makes: the driver takes all offloads, and files go both ways."""
+        if os.geteuid() != 0 or not os.path.exists("/dev/net/tun"):
+            self.tap.skip("tap: files go both ways", "this needs root, and tap devices")
+            return
+        name, wanted, disk = f"vmm{os.getpid()}", self.random.randbytes(3 << 20), self.fresh_disk("tap.qcow2")
+        with Server(wanted, "0.0.0.0") as server:
+            base = f"http://10.78.0.1:{server.server_address[1]}"
+            work = ("ip address add 10.78.0.2/24 dev eth0 && ip link set eth0 up && "
+                    "echo features: $(cat /sys/class/net/eth0/device/features) && "
+                    f"wget -q -O /root/file {base}/ && echo fetched: $(sha256sum </root/file | cut -d' ' -f1) && "
+                    f"busybox httpd -p 80 -h /root && until wget -q -O /dev/null {base}/end; do sleep 1; done")
+            with self.start([f"{disk},format=qcow2"], work, more=("--net", f"tap={name}")) as guest:
+                with self.tap.step("tap: vmm makes the device, and the host gives it an address", lambda: guest.lines):
+                    deadline = time.monotonic() + 20
+                    while not os.path.exists(f"/sys/class/net/{name}"):
+                        require(time.monotonic() < deadline, "it is not there")
+                        time.sleep(0.1)
+                    for words in (("address", "add", "10.78.0.1/24", "dev", name), ("link", "set", name, "up")):
+                        status, output = tool("ip", *words)
+                        require(status == 0, output)
+                with self.tap.step("tap: the driver takes checksums, segments and merged buffers", lambda: guest.lines):
+                    bits = guest.wait_for("features: ").split()[-1]
+                    require(all(bits[bit] == "1" for bit in (0, 1, 7, 8, 11, 12, 15)), bits)
+                with self.tap.step("tap: a file comes from the host as it is there", lambda: guest.lines):
+                    require(hashlib.sha256(wanted).hexdigest() in guest.wait_for("fetched: "), "another file")
+                with self.tap.step("tap: a file goes to the host as it is there", lambda: guest.lines):
+                    require(answer_of(80, "10.78.0.2") == wanted, "another answer")
+                server.done = True
+                with self.tap.step("tap: the guest powers off as ever", lambda: guest.lines):
                     require(guest.wait() == 0, f"status {guest.status()}")
 
     def cloud_init(self):
@@ -415,7 +454,7 @@ class Scenarios:
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
                      "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "net": self.network,
-                     "twice": self.reboot_in_place, "smp": self.many_cpus,
+                     "tap": self.network_tap, "twice": self.reboot_in_place, "smp": self.many_cpus,
                      "memory": self.much_memory, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}

@@ -43,6 +43,12 @@ Task<Result<void>> RawDisk::flush() {
   co_return co_await storage_->sync();
 }
 
+Task<Result<void>> RawDisk::grow(std::uint64_t size) {
+  VMM_CO_CHECK(co_await storage_->truncate(size));
+  size_ = size;
+  co_return co_await storage_->sync();
+}
+
 Task<Result<void>> RawDisk::close() {
   VMM_CO_CHECK(co_await flush());
   // Whole blocks written through O_DIRECT may have made the file longer than the disk.

@@ -36,11 +36,14 @@ class RawDisk : public Disk {
   Task<Result<void>> flush() override;
   Task<Result<void>> close() override;
 
+  // In bytes, whole sectors, more than now. Nothing else may be under way.
+  Task<Result<void>> grow(std::uint64_t size);
+
  private:
   static constexpr std::uint64_t kSector = 512;  // bytes
 
   std::unique_ptr<Storage> storage_;
-  const std::uint64_t size_;
+  std::uint64_t size_;
   const RawOptions options_;
 };
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/control_target.h"
 
-#include <fmt/core.h>
-
 #include <nlohmann/json.hpp>
 
 #include "vmm/machine.h"
@@ -30,7 +28,7 @@ Json to_json(const disk::CacheStatistics& cache) {
 }
 
 Json to_json(const DiskStat& disk, std::size_t index) {
-  Json json = {{"name", fmt::format("vd{}", static_cast<char>('a' + index))},
+  Json json = {{"name", device_name(index)},
                {"file", disk.file},
                {"format", disk.format},
                {"size", disk.size},
@@ -75,6 +73,10 @@ bool ControlTarget::pause() {
 
 void ControlTarget::resume() {
   machine_.resume();
+}
+
+Result<void> ControlTarget::grow_disk(const std::string& disk, std::uint64_t size) {
+  return machine_.grow_disk(disk, size);
 }
 
 Json ControlTarget::stat() {

@@ -429,6 +429,20 @@ std::span<const std::byte> Machine::device_tree() const {
   return parts_->device_tree;
 }
 
+Result<MachineDisk*> Machine::find_disk(std::string_view name) {
+  for (std::size_t i = 0; i < parts_->disks.size(); ++i) {
+    MachineDisk& disk = *parts_->disks[i];
+    if (name == device_name(i) || name == disk.path()) return &disk;
+  }
+  return fail(ErrorKind::kNotFound,
+              fmt::format("there is no disk '{}': 'vmm stat' shows those there are", name));
+}
+
+Result<void> Machine::grow_disk(std::string_view disk, std::uint64_t size) {
+  VMM_TRY(MachineDisk * found, find_disk(disk));
+  return found->grow(size);
+}
+
 void Machine::end() {
   parts_->end.raise({Outcome::Kind::kStopped, {}});
 }

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "vmm/core/result.h"
 #include "vmm/machine_config.h"
@@ -18,6 +19,7 @@
 
 namespace vmm {
 
+class MachineDisk;
 struct MachineStat;
 
 namespace legacy {
@@ -66,6 +68,10 @@ class Machine {
   std::size_t nr_disks() const;
   bool disks_read() const;  // by the guest: it has a driver for them
 
+  // From any thread, between start() and finish(). `disk`: "vda", ..., or the file as the
+  // configuration names it; fails with kNotFound. Growing may take some seconds.
+  Result<void> grow_disk(std::string_view disk, std::uint64_t size);
+
   // From any thread: ends the run, with the outcome kStopped.
   void end();
 
@@ -88,6 +94,7 @@ class Machine {
 
  private:
   struct Parts;
+  Result<MachineDisk*> find_disk(std::string_view name);
   explicit Machine(std::unique_ptr<Parts> parts);
 
   std::unique_ptr<Parts> parts_;

@@ -9,6 +9,7 @@
 
 #include "devices/virtio/blk.h"
 #include "devices/virtio/transport_base.h"
+#include "disk/grow.h"
 #include "disk/statistics.h"
 #include "vmm/confine_io.h"
 #include "vmm/core/log.h"
@@ -20,6 +21,7 @@
 namespace vmm {
 namespace {
 
+constexpr auto kGrowTimeout = std::chrono::seconds(8);
 constexpr auto kStatTimeout = std::chrono::milliseconds(500);
 
 Task<Result<DiskPartitions>> look_for_partitions(disk::Disk& disk) {
@@ -57,10 +59,11 @@ Result<std::unique_ptr<MachineDisk>> MachineDisk::open(disk::DiskOptions options
 }
 
 MachineDisk::MachineDisk(disk::DiskOptions options, std::unique_ptr<IoThread> thread)
-    : options_(std::move(options)), thread_(std::move(thread)) {
+    : options_(std::move(options)), thread_(std::move(thread)), work_(thread_->loop()) {
 }
 
 MachineDisk::~MachineDisk() {
+  thread_->call([this] { return work_.close(); });
   transport_.reset();
   blk_.reset();
   if (!disk_) return;
@@ -101,11 +104,11 @@ DiskStat MachineDisk::stat() {
   DiskStat stat;
   stat.file = options_.path;
   stat.format = disk_->format();
-  stat.size = disk_->size();
   stat.read_only = disk_->read_only();
   if (blk_) {
     stat.requests = blk_->stats();
     stat.waiting = blk_->waiting();
+    stat.size = blk_->size();
   }
   // Shared, since the work may come after this has given up. What is posted before the disk's end
   // runs before it.
@@ -116,6 +119,27 @@ DiskStat MachineDisk::stat() {
       [promise, disk = disk_.get()] { promise->set_value(disk::cache_statistics(*disk)); });
   if (caches.wait_for(kStatTimeout) == std::future_status::ready) stat.caches = caches.get();
   return stat;
+}
+
+Task<void> MachineDisk::grow_now(std::uint64_t size, Promise promise) {
+  auto work = [this, size] { return disk::grow(*disk_, size); };
+  Result<void> done = co_await blk_->maintain(std::move(work));
+  if (done) {
+    log::info("{}: has {} bytes now", options_.path, size);
+  } else {
+    done = Unexpected(std::move(done).error().with_context(options_.path));
+  }
+  promise->set_value(std::move(done));
+}
+
+Result<void> MachineDisk::grow(std::uint64_t size) {
+  auto promise = std::make_shared<std::promise<Result<void>>>();
+  std::future<Result<void>> done = promise->get_future();
+  thread_->loop().post(
+      [this, size, promise = std::move(promise)] { spawn(work_, grow_now(size, promise)); });
+  if (done.wait_for(kGrowTimeout) == std::future_status::ready) return done.get();
+  return fail(ErrorKind::kBusy,
+              fmt::format("{}: grows when its requests under way are done", options_.path));
 }
 
 void MachineDisk::retry_writes() {
@@ -131,6 +155,7 @@ bool MachineDisk::was_read() const {
 }
 
 Result<void> MachineDisk::close() {
+  thread_->call([this] { return work_.close(); });
   if (transport_) transport_->stop();
   Result<void> closed = thread_->call([this] { return disk_->close(); });
   const std::string counted = thread_->call([this] { return statistics_of(*disk_); });

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <memory>
 #include <string>
 
@@ -47,6 +48,12 @@ class MachineDisk {
   // From any thread but the disk's, until close(). Waits for the disk's thread, but not for long.
   DiskStat stat();
 
+  // From any thread but the disk's, between attach() and close(). Waits for the disk's thread, but
+  // not for ever: kBusy where it is still at it then, and goes on.
+  Result<void> grow(std::uint64_t size);
+
+  const std::string& path() const { return options_.path; }
+
   // From any thread: changes that failed and wait are carried out again. After attach().
   void retry_writes();
   // From any thread: whether there are such changes.
@@ -60,8 +67,12 @@ class MachineDisk {
  private:
   MachineDisk(disk::DiskOptions options, std::unique_ptr<IoThread> thread);
 
+  using Promise = std::shared_ptr<std::promise<Result<void>>>;
+  Task<void> grow_now(std::uint64_t size, Promise promise);
+
   const disk::DiskOptions options_;
   std::unique_ptr<IoThread> thread_;
+  Gate work_;  // what uses the device, on the disk's thread
   std::unique_ptr<disk::Disk> disk_;
   std::unique_ptr<virtio::Blk> blk_;
   std::unique_ptr<virtio::TransportBase> transport_;

@@ -30,6 +30,11 @@ struct DiskStat {
   std::optional<std::vector<disk::CacheStatistics>> caches;
 };
 
+// How the guest's kernel names the disk: "vda" for 0.
+inline std::string device_name(std::size_t index) {
+  return std::string("vd") + static_cast<char>('a' + index);
+}
+
 struct MachineStat {
   std::uint64_t memory_bytes = 0;
   std::vector<VcpuStat> vcpus;

@@ -62,6 +62,9 @@ Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemor
       features_(offered(disk, options_)),
       size_(disk.size() / kSectorSize * kSectorSize),
       loop_(loop),
+      unheld_(loop),
+      drained_(loop),
+      maintenance_(loop),
       failed_(loop),
       server_(*this, options_.name, loop, memory) {
   assert(options_.nr_queues > 0 && std::has_single_bit(options_.queue_size));
@@ -72,7 +75,7 @@ void Blk::read_config(std::uint64_t offset, std::span<std::byte> data) const {
   std::uint32_t cluster_sectors =
       std::max<std::uint32_t>(disk_.optimal_io_size() / kSectorSize, 1u << kPhysicalBlockExponent);
   Config config{};
-  config.capacity = size_ / kSectorSize;
+  config.capacity = size_.load(std::memory_order_relaxed) / kSectorSize;
   config.seg_max = options_.queue_size - kNrOverheadBuffers;
   config.block_size = kSectorSize;
   config.physical_block_exponent = kPhysicalBlockExponent;
@@ -110,6 +113,7 @@ void Blk::on_activate(const Activation& activation) {
   limits_ = {.nr_sectors = size_ / kSectorSize,
              .read_only = disk_.read_only(),
              .features = activation.features};
+  transport_ = activation.transport;
 }
 
 // The only place that answers a request.
@@ -122,10 +126,38 @@ Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
     co_return;
   }
   BlkStatus answer = request.verdict;
-  if (answer == BlkStatus::kOk) answer = co_await execute(request);
+  if (answer == BlkStatus::kOk) {
+    while (held_) co_await unheld_.wait();
+    ++nr_executing_;
+    answer = co_await execute(request);
+    --nr_executing_;
+    if (held_) drained_.notify_all();
+  }
   count(request, answer, taken);
   *request.status = static_cast<std::byte>(answer);
   server_.complete(queue, chain, request.nr_written(answer));
+}
+
+Task<Result<void>> Blk::maintain(std::function<Task<Result<void>>()> work) {
+  const AsyncMutex::Lock lock = co_await maintenance_.lock();
+  held_ = true;
+  // Who waits for retry() is not waited for: that may be for ever.
+  while (nr_executing_ > nr_waiting_.load()) co_await drained_.wait();
+  Result<void> done;
+  if (waiting()) {
+    done = fail(ErrorKind::kBusy, "a change that failed waits to be tried again");
+  } else {
+    done = co_await work();
+  }
+  const std::uint64_t size = disk_.size() / kSectorSize * kSectorSize;
+  if (size != size_) {
+    size_ = size;
+    limits_.nr_sectors = size / kSectorSize;
+    if (transport_ != nullptr) transport_->config_changed();
+  }
+  held_ = false;
+  unheld_.notify_all();
+  co_return done;
 }
 
 // Before the driver learns of the answer: who saw that finds it counted.
@@ -257,6 +289,7 @@ Task<bool> Blk::wait_for_retry(const Error& error, const char* what, std::uint64
         options_.name, what, length, offset, error.message(), options_.retry_hint);
   }
   if (nr_waiting_.fetch_add(1) == 0) options_.on_waiting();
+  if (held_) drained_.notify_all();
   co_await failed_.wait();
   if (nr_waiting_.fetch_sub(1) == 1) options_.on_waiting();
   co_return !server_.stopping();

@@ -26,6 +26,7 @@
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
 #include "vmm/io/event_loop.h"
+#include "vmm/io/sync.h"
 
 namespace vmm::virtio {
 
@@ -72,12 +73,18 @@ class Blk final : public Device, private QueueServer::Handler {
   void activate(Activation activation) override { server_.activate(std::move(activation)); }
   void reset(std::function<void()> done) override { server_.reset(std::move(done)); }
 
-  BlkStats stats() const;  // from any thread
+  BlkStats stats() const;                       // from any thread
+  std::uint64_t size() const { return size_; }  // bytes, as the driver sees it; from any thread
   // From any thread: requests that wait because they failed (BlkOptions::write_errors) are carried
   // out again.
   void retry();
   // From any thread: whether requests wait for retry().
   bool waiting() const { return nr_waiting_.load() != 0; }
+
+  // On the loop's thread: does `work` on the disk while no request is under way; those that come
+  // meanwhile wait. If the disk has another size then, the driver is told. Fails with kBusy, and
+  // does nothing, while requests wait for retry(). The device must stay until it is done.
+  Task<Result<void>> maintain(std::function<Task<Result<void>>()> work);
 
  private:
   // Written on the loop's thread alone.
@@ -106,7 +113,7 @@ class Blk final : public Device, private QueueServer::Handler {
   const BlkOptions options_;
   disk::Disk& disk_;
   const std::uint64_t features_;
-  const std::uint64_t size_;  // bytes, whole sectors
+  std::atomic<std::uint64_t> size_;  // bytes, whole sectors; written on the loop's thread alone
 
   // A completed write is on stable storage only after a flush; the driver may switch that off.
   std::atomic<bool> write_back_ = true;
@@ -118,6 +125,11 @@ class Blk final : public Device, private QueueServer::Handler {
   Counters counters_;
   unsigned nr_told_ = 0;  // lines about requests that wait, since the last retry()
   EventLoop& loop_;
+  Transport* transport_ = nullptr;  // once the device was activated; outlives it
+  unsigned nr_executing_ = 0;       // requests that use the disk, or wait to be retried
+  bool held_ = false;               // no request starts to: maintain() is at work
+  WaitQueue unheld_, drained_;
+  AsyncMutex maintenance_;
   WaitQueue failed_;  // those that wait to be retried
   std::atomic<unsigned> nr_waiting_ = 0;
   QueueServer server_;

@@ -4,8 +4,11 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <functional>
 
 #include "devices/testing/blk_bench.h"
+#include "disk/write_errors.h"
 #include "vmm/core/byte_order.h"
 #include "vmm/core/testing/catch.h"
 
@@ -114,6 +117,76 @@ TEST_CASE("Blk: requests are counted by kind, the bytes of good ones alone", "[b
   CHECK(stats.write_ns > 0);
   CHECK(stats.flush_ns > 0);
   CHECK(stats.write_ns < 60'000'000'000);
+}
+
+Task<Result<void>> enlarge(testing::MemoryDisk* disk, bool* begun, std::size_t size) {
+  *begun = true;
+  disk->bytes.resize(size);
+  co_return Result<void>();
+}
+
+Task<void> maintain(Blk& blk, std::function<Task<Result<void>>()> work, std::string& answer) {
+  Result<void> done = co_await blk.maintain(std::move(work));
+  answer = done ? "done" : done.error().message();
+}
+
+TEST_CASE("Blk: a disk that grows waits for requests under way, and the driver is told", "[blk]") {
+  Bench bench;
+  bench.start();
+  const std::uint64_t sectors = bench.config(0, 4);
+  const unsigned told = bench.interrupts(0);
+  bench.disk.hold();
+  const BlkCommand before = bench.command(BlkType::kOut, 0, 512);
+  bench.queue().add(before.buffers());
+  bench.driver->kick(0);
+  REQUIRE(bench.wait_for([&] { return bench.disk.nr_waiting() == 1; }));
+
+  bool begun = false;
+  std::string answer;
+  Gate gate(bench.loop);
+  auto work = [&] { return enlarge(&bench.disk, &begun, 4 << 20); };
+  spawn(gate, maintain(bench.blk, work, answer));
+  const BlkCommand after = bench.command(BlkType::kIn, sectors - 1, 512);
+  bench.queue().add(after.buffers());
+  bench.driver->kick(0);
+  bench.settle();
+  CHECK_FALSE(begun);
+  CHECK(bench.disk.nr_waiting() == 1);  // the second one has not begun
+
+  bench.disk.release();
+  CHECK(bench.wait_for([&] { return answer == "done"; }));
+  CHECK(bench.wait_for([&] { return bench.status_of(after) == kOk; }));
+  CHECK(bench.status_of(before) == kOk);
+  CHECK(bench.config(0, 4) == (4 << 20) / 512);
+  CHECK(bench.interrupts(0) == told + 1);
+  CHECK(bench.blk.size() == 4 << 20);
+  CHECK(bench.queue().take_used());
+  CHECK(bench.queue().take_used());
+  CHECK(bench.run(bench.command(BlkType::kOut, (4 << 20) / 512 - 1, 512)) == kOk);
+  CHECK(bench.run(bench.command(BlkType::kOut, (4 << 20) / 512, 512)) == kIoError);
+}
+
+TEST_CASE("Blk: nothing is done to a disk while a failed change waits", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.write_errors = disk::WriteErrors::kWait;
+  Bench bench(options);
+  bench.start();
+  bench.disk.fail_with = EIO;
+  const BlkCommand write = bench.command(BlkType::kOut, 0, 512);
+  bench.queue().add(write.buffers());
+  bench.driver->kick(0);
+  REQUIRE(bench.wait_for([&] { return bench.blk.waiting(); }));
+  bool begun = false;
+  std::string answer;
+  Gate gate(bench.loop);
+  auto work = [&] { return enlarge(&bench.disk, &begun, 4 << 20); };
+  spawn(gate, maintain(bench.blk, work, answer));
+  CHECK(bench.wait_for([&] { return !answer.empty(); }));
+  CHECK_FALSE(begun);
+  CHECK(answer.find("tried again") != std::string::npos);
+  bench.disk.fail_with = 0;
+  bench.blk.retry();
+  CHECK(bench.wait_for([&] { return bench.status_of(write) == kOk; }));
 }
 
 // kvmtool never completed these: the guest hung.

@@ -227,6 +227,26 @@ class Cases:
                     same(machine.wait(), 5, "status")
                     same((follower.communicate(timeout=LIMIT)[1], follower.returncode), ("", 0), "the end")
 
+    def grow(self):
+        with self.tap.step("resize makes a running machine's disk larger"):
+            for kind in ("raw", "qcow2"):
+                image = os.path.join(self.directory, f"grow.{kind}")
+                subprocess.run([self.vmm, "disk", "create", "-q", "-f", kind, image, "16M"], check=True, timeout=LIMIT)
+                with Machine(self, "t-grow", BUSY, "-d", f"{image},format={kind}") as machine:
+                    self.good("resize", "t-grow", "vda", "20M")
+                    same(self.stat("t-grow")["disks"][0]["size"], 20 << 20, "size")
+                    self.good("resize", "t-grow", image, "+1M")
+                    same(self.stat("t-grow")["disks"][0]["size"], 21 << 20, "size")
+                    self.refused(["only grows"], "resize", "t-grow", "vda", "20M")
+                    self.refused(["vdb", "vmm stat"], "resize", "t-grow", "vdb", "1G")
+                    self.refused(["SIZE"], "resize", "t-grow", "vda", "much")
+                    self.good("stop", "t-grow", "--force")
+                    same(machine.wait(), 5, "status")
+                done = json.loads(self.good("disk", "info", "--output", "json", image))
+                same(done["virtual-size"], 21 << 20, f"size of the {kind} image")
+                if kind == "qcow2":
+                    self.good("disk", "check", "-q", image)
+
     def names(self):
         with self.tap.step("a name that runs is refused, and one that was left behind is not"):
             with Machine(self, "t-obedient", OBEDIENT) as machine:
@@ -322,6 +342,7 @@ def main():
         cases.list_and_stop()
         cases.pause()
         cases.disks(guest)
+        cases.grow()
         cases.names()
         cases.reboots()
         cases.bad_clients()

@@ -38,6 +38,29 @@ Json stop(const Json& request, Target& target) {
   return {{"ok", true}};
 }
 
+Json outcome(const Result<void>& done) {
+  if (done) return {{"ok", true}};
+  return error(done.error().message());
+}
+
+// A member that is a whole number; nothing where there is none. Sets `bad` for what is neither.
+std::optional<std::uint64_t> number(const Json& request, const char* name, std::string& bad) {
+  const auto found = request.find(name);
+  if (found == request.end()) return {};
+  if (found->is_number_unsigned()) return found->get<std::uint64_t>();
+  bad = fmt::format("'{}' must be a whole number", name);
+  return {};
+}
+
+Json resize(const Json& request, Target& target) {
+  const auto disk = request.find("disk");
+  if (disk == request.end() || !disk->is_string()) return error("the request has no string 'disk'");
+  std::string bad;
+  const auto size = number(request, "size", bad);
+  if (!size) return error(bad.empty() ? "the request has no 'size'" : bad);
+  return outcome(target.grow_disk(disk->get_ref<const std::string&>(), *size));
+}
+
 Json carry_out(const Json& request, Target& target) {
   if (!request.is_object()) return error("a request is one JSON object on one line");
   const auto found = request.find("command");
@@ -56,8 +79,9 @@ Json carry_out(const Json& request, Target& target) {
   }
   if (command == "stat")
     return {{"ok", true}, {"state", state_of(target)}, {"stat", target.stat()}};
-  return error(
-      fmt::format("there is no command '{}'; known are stop, pause, resume, stat", command));
+  if (command == "resize") return resize(request, target);
+  return error(fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize",
+                           command));
 }
 
 }  // namespace

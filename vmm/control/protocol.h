@@ -4,6 +4,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,8 @@ class Target {
   virtual bool pause() = 0;  // false: not all vCPUs stand still yet
   virtual void resume() = 0;
   virtual nlohmann::ordered_json stat() = 0;  // an object
+  // Of a disk by its name. In bytes; it becomes larger, never smaller.
+  virtual Result<void> grow_disk(const std::string& disk, std::uint64_t size) = 0;
 };
 
 // Lines, with the newline.

@@ -45,6 +45,21 @@ TEST_CASE("answer: each command does its work", "[control]") {
   CHECK(target.nr_ends == 1);
 }
 
+TEST_CASE("answer: a disk grows", "[control]") {
+  FakeTarget target;
+  CHECK(ask(R"({"command":"resize","disk":"vda","size":1048576})", target) == Json{{"ok", true}});
+  CHECK(target.size == 1048576);
+  for (const char* bad :
+       {R"({"command":"resize","disk":"vdb","size":1})", R"({"command":"resize","disk":"vda"})",
+        R"({"command":"resize","size":1})", R"({"command":"resize","disk":"vda","size":-1})",
+        R"({"command":"resize","disk":7,"size":1})",
+        R"({"command":"resize","disk":"vda","size":"1M"})",
+        R"({"command":"resize","disk":"vda","size":1.5})"}) {
+    CHECK(ask(bad, target)["ok"] == false);
+  }
+  CHECK(target.size == 1048576);
+}
+
 TEST_CASE("answer: what cannot be done is said", "[control]") {
   FakeTarget target;
   target.is_paused = true;

@@ -20,7 +20,13 @@ struct FakeTarget final : Target {
   }
   void resume() override { is_paused = false; }
   nlohmann::ordered_json stat() override { return {{"answer", 42}, {"file", file}}; }
+  Result<void> grow_disk(const std::string& disk, std::uint64_t bytes) override {
+    if (disk != "vda") return fail(ErrorKind::kNotFound, "no such disk");
+    size = bytes;
+    return {};
+  }
 
+  std::uint64_t size = 0;
   std::atomic<bool> is_paused = false;
   bool can_pause = true;
   std::atomic<int> nr_presses = 0;

@@ -49,6 +49,11 @@ def ours(vmm, kernel, initrd, parameters):
     return [vmm, "run", "--no-reboot", "-k", kernel, "-i", initrd, "-p", parameters, "-m", str(MEMORY_MIB)]
 
 
+def find_kvmtool():
+    """The kvmtool that is installed, under either of its names; None without one. Debian 12 has no package of it."""
+    return shutil.which("lkvm") or shutil.which("kvmtool")
+
+
 def start_sides(vmm, kernel, initrd, kvmtool):
     sides = {"vmm": ours(vmm, kernel, initrd, PARAMETERS),
              "QEMU microvm": qemu("microvm,pit=on,pic=off,rtc=on", kernel, initrd, PARAMETERS),
@@ -91,6 +96,7 @@ def start_row(sides, rounds):
                 continue
             try:
                 taken[name].append(console_of(sides[name], INIT_LIMIT, MARK)[1])
+                say(f"round {number + 1} of {rounds}: {name} at its init after {taken[name][-1]:.2f} s")
             except Missing as missing:
                 if name == "vmm":
                     raise
@@ -168,9 +174,16 @@ def fio_rows(vmm, files, folder, rounds, seconds, formats, kvmtool):
         taken = {program: [] for program in ("vmm", *peers)}
         for number in range(rounds):
             for program in list(taken) if number % 2 == 0 else list(reversed(taken)):
-                say(f"fio in the guest: {disk_format}, round {number + 1} of {rounds}, {program} ...")
-                taken[program].append(fio_run(program, vmm, files, disks, disk_format, kvmtool, folder))
-        for peer in peers:
+                run, start = f"fio in the guest: {disk_format}, round {number + 1} of {rounds}, {program}", time.monotonic()
+                try:
+                    taken[program].append(fio_run(program, vmm, files, disks, disk_format, kvmtool, folder))
+                    say(f"{run}: {time.monotonic() - start:.0f} s")
+                except Missing as missing:
+                    # The other rounds' figures stand.
+                    say(f"{run}: {missing}")
+        if not taken["vmm"] or not any(taken[peer] for peer in peers):
+            raise Missing(f"no round of fio on {disk_format} gave figures")
+        for peer in (peer for peer in peers if taken[peer]):
             for cell in CELLS:
                 us, them = (statistics.median(run[cell] for run in taken[program]) for program in ("vmm", peer))
                 ratios.setdefault(peer, []).append(us / them)

@@ -63,12 +63,11 @@ internal::Detached QueueServer::finish(std::function<void()> done) {
   stopping_ = true;
   handler_.on_stop();
   for (const std::unique_ptr<Queue>& queue : queues_) ::eventfd_write(queue->kick_fd, 1);
-  // What was completed just now is signalled at the end of this turn, for which its queue must
-  // stay.
-  // Posted work, as this is, is followed by ready coroutines in the same turn.
-  co_await loop_.yield();
-  co_await loop_.yield();
   co_await gate_.close();
+  // The last chain may have been completed in this turn, and is signalled at its end: until then
+  // its queue must stay. Two, because a turn resumes in it what its posted work makes ready.
+  co_await loop_.yield();
+  co_await loop_.yield();
   queues_.clear();
   gate_.reopen();
   stopping_ = false;

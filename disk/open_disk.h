@@ -58,6 +58,9 @@ struct DiskOptions {
   std::string serial;
   // How many queues a device has for it; 0: one for each vCPU, up to 4. Disks ignore it.
   std::uint16_t nr_queues = 0;
+  // What a device lets through per second; 0: no limit. Disks ignore it.
+  std::uint64_t max_operations = 0;
+  std::uint64_t max_bytes = 0;
   // What a device does when a change fails. Disks ignore it.
   WriteErrors write_errors = WriteErrors::kReport;
   // qcow2 only; 0 means the default.

@@ -44,6 +44,8 @@ Json to_json(const DiskStat& disk, std::size_t index) {
                {"write_ns", disk.requests.write_ns},
                {"flush_ns", disk.requests.flush_ns},
                {"waiting", disk.waiting},
+               {"iops", disk.limits.operations},
+               {"bw", disk.limits.bytes},
                {"caches", nullptr}};
   if (disk.caches) {
     json["caches"] = Json::array();
@@ -77,6 +79,12 @@ void ControlTarget::resume() {
 
 Result<void> ControlTarget::grow_disk(const std::string& disk, std::uint64_t size) {
   return machine_.grow_disk(disk, size);
+}
+
+Result<void> ControlTarget::limit_disk(const std::string& disk,
+                                       std::optional<std::uint64_t> operations,
+                                       std::optional<std::uint64_t> bytes) {
+  return machine_.limit_disk(disk, operations, bytes);
 }
 
 Json ControlTarget::stat() {

@@ -22,6 +22,8 @@ class ControlTarget final : public control::Target {
   void resume() override;
   nlohmann::ordered_json stat() override;
   Result<void> grow_disk(const std::string& disk, std::uint64_t size) override;
+  Result<void> limit_disk(const std::string& disk, std::optional<std::uint64_t> operations,
+                          std::optional<std::uint64_t> bytes) override;
 
  private:
   Machine& machine_;

@@ -443,6 +443,16 @@ Result<void> Machine::grow_disk(std::string_view disk, std::uint64_t size) {
   return found->grow(size);
 }
 
+Result<void> Machine::limit_disk(std::string_view disk, std::optional<std::uint64_t> operations,
+                                 std::optional<std::uint64_t> bytes) {
+  VMM_TRY(MachineDisk * found, find_disk(disk));
+  RateLimits limits = found->rate_limits();
+  limits.operations = operations.value_or(limits.operations);
+  limits.bytes = bytes.value_or(limits.bytes);
+  found->set_rate_limits(limits);
+  return {};
+}
+
 void Machine::end() {
   parts_->end.raise({Outcome::Kind::kStopped, {}});
 }

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -71,6 +72,9 @@ class Machine {
   // From any thread, between start() and finish(). `disk`: "vda", ..., or the file as the
   // configuration names it; fails with kNotFound. Growing may take some seconds.
   Result<void> grow_disk(std::string_view disk, std::uint64_t size);
+  // What is not given stays as it is; 0: no limit.
+  Result<void> limit_disk(std::string_view disk, std::optional<std::uint64_t> operations,
+                          std::optional<std::uint64_t> bytes);
 
   // From any thread: ends the run, with the outcome kStopped.
   void end();

@@ -88,10 +88,13 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, VirtioSlots& slots,
   options.id = options_.serial;
   if (options.id.empty()) options.id = options_.path.substr(options_.path.rfind('/') + 1);
   options.nr_queues = std::max<std::uint16_t>(options_.nr_queues, 1);
+  options.limits = {options_.max_operations, options_.max_bytes};
   options.write_errors = options_.write_errors;
   options.retry_hint = retry_hint;
   options.on_waiting = std::move(on_waiting);
-  blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory);
+  VMM_TRY(UniqueFd timer, Throttle::make_timer());
+  blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory,
+                                       std::move(timer));
   VMM_TRY(transport_, slots.attach(*blk_));
   return {};
 }
@@ -109,6 +112,7 @@ DiskStat MachineDisk::stat() {
     stat.requests = blk_->stats();
     stat.waiting = blk_->waiting();
     stat.size = blk_->size();
+    stat.limits = blk_->rate_limits();
   }
   // Shared, since the work may come after this has given up. What is posted before the disk's end
   // runs before it.
@@ -140,6 +144,14 @@ Result<void> MachineDisk::grow(std::uint64_t size) {
   if (done.wait_for(kGrowTimeout) == std::future_status::ready) return done.get();
   return fail(ErrorKind::kBusy,
               fmt::format("{}: grows when its requests under way are done", options_.path));
+}
+
+void MachineDisk::set_rate_limits(RateLimits limits) {
+  blk_->set_rate_limits(limits);
+}
+
+RateLimits MachineDisk::rate_limits() const {
+  return blk_->rate_limits();
 }
 
 void MachineDisk::retry_writes() {

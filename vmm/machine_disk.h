@@ -12,6 +12,7 @@
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/result.h"
 #include "vmm/io/io_thread.h"
+#include "vmm/io/throttle.h"
 #include "vmm/sandbox/sandbox.h"
 
 namespace vmm {
@@ -51,6 +52,9 @@ class MachineDisk {
   // From any thread but the disk's, between attach() and close(). Waits for the disk's thread, but
   // not for ever: kBusy where it is still at it then, and goes on.
   Result<void> grow(std::uint64_t size);
+  // From any thread, after attach().
+  void set_rate_limits(RateLimits limits);
+  RateLimits rate_limits() const;
 
   const std::string& path() const { return options_.path; }
 

@@ -25,6 +25,7 @@ struct DiskStat {
   std::uint64_t size = 0;  // bytes
   bool read_only = false;
   virtio::BlkStats requests;
+  RateLimits limits;
   bool waiting = false;  // changes that failed wait to be tried again
   // Nothing where the disk's thread did not answer in time.
   std::optional<std::vector<disk::CacheStatistics>> caches;

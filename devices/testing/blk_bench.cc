@@ -16,7 +16,7 @@ std::vector<Buffer> BlkCommand::buffers() const {
 BlkBench::BlkBench(EventLoop& event_loop, BlkBenchOptions options)
     : DeviceBench(event_loop),
       disk(event_loop, options.disk_size, options.read_only),
-      blk(options.blk, disk, event_loop, memory) {
+      blk(options.blk, disk, event_loop, memory, *Throttle::make_timer()) {
   attach(blk, options.ioeventfd);
 }
 

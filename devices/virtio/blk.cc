@@ -56,12 +56,16 @@ std::uint64_t offered(const disk::Disk& disk, const BlkOptions& options) {
 
 }  // namespace
 
-Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory)
+Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory,
+         UniqueFd timer)
     : options_(std::move(options)),
       disk_(disk),
       features_(offered(disk, options_)),
       size_(disk.size() / kSectorSize * kSectorSize),
       loop_(loop),
+      throttle_(loop, std::move(timer)),
+      max_operations_(options_.limits.operations),
+      max_bytes_(options_.limits.bytes),
       unheld_(loop),
       drained_(loop),
       maintenance_(loop),
@@ -69,6 +73,7 @@ Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemor
       server_(*this, options_.name, loop, memory) {
   assert(options_.nr_queues > 0 && std::has_single_bit(options_.queue_size));
   assert(options_.queue_size >= 4 && options_.queue_size <= Virtqueue::kMaxSize);
+  throttle_.set_limits(options_.limits);
 }
 
 void Blk::read_config(std::uint64_t offset, std::span<std::byte> data) const {
@@ -114,6 +119,7 @@ void Blk::on_activate(const Activation& activation) {
              .read_only = disk_.read_only(),
              .features = activation.features};
   transport_ = activation.transport;
+  throttle_.close();
 }
 
 // The only place that answers a request.
@@ -127,7 +133,7 @@ Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
   }
   BlkStatus answer = request.verdict;
   if (answer == BlkStatus::kOk) {
-    while (held_) co_await unheld_.wait();
+    if (held_ || throttle_.limited()) co_await wait_for_turn(request);
     ++nr_executing_;
     answer = co_await execute(request);
     --nr_executing_;
@@ -136,6 +142,31 @@ Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
   count(request, answer, taken);
   *request.status = static_cast<std::byte>(answer);
   server_.complete(queue, chain, request.nr_written(answer));
+}
+
+Task<void> Blk::wait_for_turn(const BlkRequest& request) {
+  const bool moves_data = request.type == BlkType::kIn || request.type == BlkType::kOut;
+  if (throttle_.limited() && request.type != BlkType::kGetId) {
+    co_await throttle_.pass(moves_data ? request.length : 0);
+  }
+  while (held_) co_await unheld_.wait();
+}
+
+// A driver that resets waits for its requests, but not for their turn.
+void Blk::on_stop() {
+  failed_.notify_all();
+  throttle_.open();
+}
+
+void Blk::set_rate_limits(RateLimits limits) {
+  max_operations_.store(limits.operations, std::memory_order_relaxed);
+  max_bytes_.store(limits.bytes, std::memory_order_relaxed);
+  loop_.post([this, limits] { throttle_.set_limits(limits); });
+}
+
+RateLimits Blk::rate_limits() const {
+  return {max_operations_.load(std::memory_order_relaxed),
+          max_bytes_.load(std::memory_order_relaxed)};
 }
 
 Task<Result<void>> Blk::maintain(std::function<Task<Result<void>>()> work) {

@@ -27,6 +27,7 @@
 #include "vmm/core/log.h"
 #include "vmm/io/event_loop.h"
 #include "vmm/io/sync.h"
+#include "vmm/io/throttle.h"
 
 namespace vmm::virtio {
 
@@ -35,6 +36,7 @@ struct BlkOptions {
   std::string id;                  // GET_ID, /sys/block/vda/serial: the first 20 bytes count
   std::uint16_t nr_queues = 1;     // 1 to PciTransport::kMaxQueues
   std::uint16_t queue_size = 256;  // a power of two, 4 to Virtqueue::kMaxSize
+  RateLimits limits;
   disk::WriteErrors write_errors = disk::WriteErrors::kReport;
   std::string retry_hint;  // in messages: what makes somebody call retry()
   // Called on the loop's thread when waiting() changes.
@@ -60,7 +62,9 @@ struct BlkStats {
 class Blk final : public Device, private QueueServer::Handler {
  public:
   // All must outlive the device. Nothing may use the disk meanwhile.
-  Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory);
+  // `timer`: of Throttle::make_timer().
+  Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemory& memory,
+      UniqueFd timer);
 
   DeviceType type() const override { return DeviceType::kBlock; }
   std::uint32_t pci_class() const override { return 0x018000; }  // mass storage, other
@@ -81,6 +85,10 @@ class Blk final : public Device, private QueueServer::Handler {
   // From any thread: whether requests wait for retry().
   bool waiting() const { return nr_waiting_.load() != 0; }
 
+  // From any thread. Requests that wait for their turn are judged by the new limits.
+  void set_rate_limits(RateLimits limits);
+  RateLimits rate_limits() const;
+
   // On the loop's thread: does `work` on the disk while no request is under way; those that come
   // meanwhile wait. If the disk has another size then, the driver is told. Fails with kBusy, and
   // does nothing, while requests wait for retry(). The device must stay until it is done.
@@ -97,6 +105,7 @@ class Blk final : public Device, private QueueServer::Handler {
   // On the loop's thread.
   void on_activate(const Activation& activation) override;
   Task<void> serve_chain(QueueServer::Queue& queue, Chain chain) override;
+  Task<void> wait_for_turn(const BlkRequest& request);
   Task<BlkStatus> execute(const BlkRequest& request);
   Task<BlkStatus> execute_ranges(const BlkRequest& request);
   void count(const BlkRequest& request, BlkStatus answer, Clock::time_point taken);
@@ -105,7 +114,7 @@ class Blk final : public Device, private QueueServer::Handler {
   Task<Result<void>> change_range(BlkType type, BlkRange range);
   Task<bool> wait_for_retry(const Error& error, const char* what, std::uint64_t offset,
                             std::uint64_t length);
-  void on_stop() override { failed_.notify_all(); }
+  void on_stop() override;
   BlkStatus get_id(const BlkRequest& request) const;
   BlkStatus judge(const Result<void>& result, const char* what, std::uint64_t offset,
                   std::uint64_t length);
@@ -125,6 +134,8 @@ class Blk final : public Device, private QueueServer::Handler {
   Counters counters_;
   unsigned nr_told_ = 0;  // lines about requests that wait, since the last retry()
   EventLoop& loop_;
+  Throttle throttle_;
+  std::atomic<std::uint64_t> max_operations_, max_bytes_;  // the throttle's, for other threads
   Transport* transport_ = nullptr;  // once the device was activated; outlives it
   unsigned nr_executing_ = 0;       // requests that use the disk, or wait to be retried
   bool held_ = false;               // no request starts to: maintain() is at work

@@ -119,6 +119,48 @@ TEST_CASE("Blk: requests are counted by kind, the bytes of good ones alone", "[b
   CHECK(stats.write_ns < 60'000'000'000);
 }
 
+TEST_CASE("Blk: requests wait for their turn where rates are limited", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.limits = {.operations = 100};
+  Bench bench(options);
+  bench.start();
+  const auto start = std::chrono::steady_clock::now();
+  // 10 may pass at once, and one more into debt; the first 11 of 21 so take no time.
+  for (int i = 0; i < 21; ++i) CHECK(bench.run(bench.command(BlkType::kOut, 0, 512)) == kOk);
+  CHECK(std::chrono::steady_clock::now() - start >= std::chrono::milliseconds(95));
+  CHECK(bench.blk.stats().write_ns > 50'000'000);
+
+  bench.blk.set_rate_limits({.operations = 1, .bytes = 1});
+  CHECK(bench.blk.rate_limits() == RateLimits{1, 1});
+  CHECK(bench.run(bench.command(BlkType::kOut, 0, 4096)) == kOk);
+  const BlkCommand late = bench.command(BlkType::kOut, 8, 4096);
+  bench.queue().add(late.buffers());
+  bench.driver->kick(0);
+  bench.settle();
+  CHECK_FALSE(bench.queue().has_used());
+  // Identification is not I/O of the disk, and flows past.
+  CHECK(bench.run(bench.command(BlkType::kGetId, 0, 20)) == kOk);
+  bench.blk.set_rate_limits({});
+  CHECK(bench.wait_for([&] { return bench.status_of(late) == kOk; }));
+}
+
+TEST_CASE("Blk: a reset does not wait for the turn of limited requests", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.limits = {.bytes = 1};
+  Bench bench(options);
+  bench.start();
+  for (unsigned i = 0; i < 4; ++i) {
+    bench.queue().add(bench.command(BlkType::kOut, i, 512).buffers());
+  }
+  bench.driver->kick(0);
+  bench.settle();
+  bench.driver->set_status(0);
+  CHECK(bench.wait_for([&] { return bench.driver->status() == 0; }));  // years, were they obeyed
+  bench.blk.set_rate_limits({});
+  bench.start();
+  CHECK(bench.run(bench.command(BlkType::kOut, 0, 512)) == kOk);
+}
+
 Task<Result<void>> enlarge(testing::MemoryDisk* disk, bool* begun, std::size_t size) {
   *begun = true;
   disk->bytes.resize(size);

@@ -30,7 +30,7 @@ struct Bench {
   explicit Bench(std::uint16_t nr_queues = 1, bool ioeventfd = true,
                  std::chrono::milliseconds reset_patience = std::chrono::milliseconds(0))
       : blk({.name = "test.img", .id = "disk-0001", .nr_queues = nr_queues, .queue_size = 16}, disk,
-            *loop, memory),
+            *loop, memory, *Throttle::make_timer()),
         transport(*MmioTransport::create(blk, line, ioeventfd ? &kicks : nullptr,
                                          GuestAddress(kAddress), reset_patience)),
         driver(bus, kAddress, ioeventfd ? &kicks : nullptr) {

@@ -247,6 +247,37 @@ class Cases:
                 if kind == "qcow2":
                     self.good("disk", "check", "-q", image)
 
+    def limit(self, guest):
+        if guest is None:
+            return
+        with self.tap.step("limit slows a running disk down and lets it go again"):
+            image = os.path.join(self.directory, "limit.qcow2")
+            subprocess.run([self.vmm, "disk", "create", "-q", "-f", "qcow2", image, "64M"], check=True, timeout=LIMIT)
+            command = [self.vmm, "run", "--name", "t-limit", "-k", guest, "-m", "64", "-d", f"{image},format=qcow2,iops=1,bw=8K"]
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  env=self.environment) as process:
+                try:
+                    comes_true(lambda: self.run("stat", "t-limit").returncode == 0, "the machine")
+                    started = time.monotonic()
+                    disk, = self.stat("t-limit")["disks"]
+                    same((disk["iops"], disk["bw"]), (1, 8192), "limits")
+                    comes_true(lambda: self.requests("t-limit") >= 3, "requests")
+                    assert time.monotonic() - started > 0.5, "3 requests at once with iops=1"
+                    self.good("limit", "t-limit", "vda", "--iops", "0", "--bw", "0")
+                    disk, = self.stat("t-limit")["disks"]
+                    same((disk["iops"], disk["bw"]), (0, 0), "limits")
+                    same(process.wait(timeout=LIMIT), 0, "status")
+                finally:
+                    process.kill()
+        with self.tap.step("bad limits are refused"):
+            self.refused(["--iops", "--bw"], "limit", "t-x", "vda")
+            self.refused(["--iops", "fast"], "limit", "t-x", "vda", "--iops", "fast")
+            self.refused(["iops", "1k"], "run", "-k", "/dev/null", "-d", "x.img,iops=1k")
+
+    def requests(self, name):
+        disk, = self.stat(name)["disks"]
+        return disk["reads"] + disk["writes"] + disk["flushes"]
+
     def names(self):
         with self.tap.step("a name that runs is refused, and one that was left behind is not"):
             with Machine(self, "t-obedient", OBEDIENT) as machine:
@@ -343,6 +374,7 @@ def main():
         cases.pause()
         cases.disks(guest)
         cases.grow()
+        cases.limit(guest)
         cases.names()
         cases.reboots()
         cases.bad_clients()

@@ -18,6 +18,7 @@ constexpr Command kCommands[] = {
     {"pause", "Make a virtual machine stand still", pause_command},
     {"resume", "Let a paused virtual machine go on", resume_command},
     {"stat", "Tell what a running virtual machine has done, or does", stat_command},
+    {"limit", "Limit how fast a running machine's disk is used", limit_command},
     {"resize", "Make a running machine's disk larger", resize_command},
     {"disk", "Make, inspect, convert and exercise disk images", disk_command},
     {"doctor", "Say whether this host can run virtual machines", doctor_command},

@@ -81,6 +81,10 @@ Result<bool> apply_value(std::string_view name, std::string_view value,
         static_cast<std::uint32_t>(std::min<std::uint64_t>(size, UINT32_MAX));
   } else if (name == "refcount-cache-size") {
     VMM_TRY(options.refcount_cache_size, parse_size(value, 1, name));
+  } else if (name == "iops") {
+    VMM_TRY(options.max_operations, parse_count(value, name));
+  } else if (name == "bw") {
+    VMM_TRY(options.max_bytes, parse_size(value, 1, name));
   } else if (name == "serial") {
     if (value.size() > kMaxSerial) {
       return fail(ErrorKind::kInvalid,
@@ -116,10 +120,8 @@ Result<void> apply_option(std::string_view option, disk::DiskOptions& options) {
       fmt::format(
           "--disk {}: there is no option '{}'; known are ro, rw, snapshot, direct, nofollow, "
           "and with a value format=, cache=, discard=, detect-zeroes=, backing=, "
-          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=, queues=, werror=; "
-          "',,' "
-          "stands for a "
-          "comma in a name",
+          "l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=, serial=, queues=, werror=, "
+          "iops=, bw=; ',,' stands for a comma in a name",
           options.path, option));
 }
 

@@ -26,6 +26,7 @@ std::string take_part(std::string_view& rest);
 //   l2-cache-size=, l2-cache-entry-size=, refcount-cache-size=   bytes, or with K, M, G
 //   serial=                        at most 20 bytes
 //   werror=enospc|report|stop      whether a change that the host failed waits to be retried
+//   iops=, bw=                     requests and bytes (or with K, M, G) per second; 0: no limit
 Result<disk::DiskOptions> parse_disk_option(std::string_view text);
 
 }  // namespace vmm::cli

@@ -56,4 +56,11 @@ Result<std::uint64_t> parse_size(std::string_view text, std::uint64_t unit, std:
   return number * unit;
 }
 
+Result<std::uint64_t> parse_count(std::string_view text, std::string_view flag) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size()) return number;
+  return fail(ErrorKind::kInvalid, fmt::format("{}: '{}' is not a whole number", flag, text));
+}
+
 }  // namespace vmm::cli

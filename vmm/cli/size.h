@@ -14,4 +14,7 @@ namespace vmm::cli {
 // named in errors. Fails for 0 characters, other characters, and more than 2^63 - 1 bytes.
 Result<std::uint64_t> parse_size(std::string_view text, std::uint64_t unit, std::string_view flag);
 
+// "500": a whole number, 0 too. Errors name `flag`.
+Result<std::uint64_t> parse_count(std::string_view text, std::string_view flag);
+
 }  // namespace vmm::cli

@@ -54,6 +54,33 @@ Result<std::uint64_t> wanted_size(const std::string& words, std::uint64_t now) {
 
 }  // namespace
 
+Result<int> limit_command(const Arguments& arguments) {
+  CLI::App app("Limits how fast the guest of a running virtual machine uses a disk.");
+  std::string name, disk;
+  std::optional<std::string> operations, bytes;
+  add_names(app, name, disk);
+  app.add_option("--iops", operations, "Requests per second; 0: as many as it can; else unchanged")
+      ->type_name("N");
+  app.add_option("--bw", bytes,
+                 "Bytes per second, with a suffix K, M, G; 0: as many as it can; else unchanged")
+      ->type_name("SIZE");
+  if (std::optional<int> status = parse(app, arguments)) return *status;
+  if (!operations && !bytes) {
+    return fail(ErrorKind::kInvalid, "limit: give --iops, --bw or both; 'vmm stat' shows them");
+  }
+  Json request = {{"command", "limit"}, {"disk", disk}};
+  if (operations) {
+    VMM_TRY(const std::uint64_t value, parse_count(*operations, "--iops"));
+    request["iops"] = value;
+  }
+  if (bytes) {
+    VMM_TRY(const std::uint64_t value, parse_size(*bytes, 1, "--bw"));
+    request["bw"] = value;
+  }
+  VMM_TRY(control::Client machine, find_machine(name));
+  return send(name, machine, request);
+}
+
 Result<int> resize_command(const Arguments& arguments) {
   CLI::App app(
       "Makes a disk of a running virtual machine larger; the guest sees it at once. "

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// `vmm resize`: disks of running machines.
+// `vmm limit` and `vmm resize`: disks of running machines.
 #pragma once
 
 #include "vmm/cli/command.h"
 
 namespace vmm::cli {
 
+Result<int> limit_command(const Arguments& arguments);
 Result<int> resize_command(const Arguments& arguments);
 
 }  // namespace vmm::cli

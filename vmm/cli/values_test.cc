@@ -105,7 +105,7 @@ TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
   const disk::DiskOptions options = *parse_disk_option(
       "x,snapshot,cache=unsafe,discard=ignore,detect-zeroes=on,backing=off,l2-cache-size=2M,"
       "l2-cache-entry-size=512,refcount-cache-size=64K,serial=abc-1,"
-      "werror=stop");
+      "werror=stop,iops=500,bw=20M");
   CHECK(options.temporary);
   CHECK(options.cache == disk::CacheMode::kUnsafe);
   CHECK_FALSE(options.discard);
@@ -116,6 +116,8 @@ TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
   CHECK(options.refcount_cache_size == 64 << 10);
   CHECK(options.serial == "abc-1");
   CHECK(options.write_errors == disk::WriteErrors::kWait);
+  CHECK(options.max_operations == 500);
+  CHECK(options.max_bytes == 20 << 20);
   CHECK(parse_disk_option("x")->backing == disk::BackingPolicy::kOpenIfTold);
   CHECK(parse_disk_option("x,backing=on")->backing == disk::BackingPolicy::kOpen);
   CHECK(parse_disk_option("x,cache=none")->cache == disk::CacheMode::kNone);
@@ -135,6 +137,9 @@ TEST_CASE("parse_disk_option: unknown values name the option and what it takes",
   CHECK(contains(message("x,detect-zeroes="), "detect-zeroes="));
   CHECK(contains(message("x,backing=maybe"), "auto, on, off"));
   CHECK(contains(message("x,werror=ignore"), "report, enospc, stop"));
+  CHECK(contains(message("x,iops=1K"), "iops: '1K' is not a whole number"));
+  CHECK(contains(message("x,iops=18446744073709551616"), "iops"));
+  CHECK(contains(message("x,bw=fast"), "bw"));
   for (const char* text :
        {"x,queues=", "x,queues=0", "x,queues=65", "x,queues=2x", "x,queues=-1"}) {
     CHECK(contains(message(text), "from 1 to 64"));

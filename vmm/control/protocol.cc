@@ -52,13 +52,20 @@ std::optional<std::uint64_t> number(const Json& request, const char* name, std::
   return {};
 }
 
-Json resize(const Json& request, Target& target) {
+// The commands that change one disk.
+Json change_disk(const Json& request, bool resize, Target& target) {
   const auto disk = request.find("disk");
   if (disk == request.end() || !disk->is_string()) return error("the request has no string 'disk'");
+  const std::string& name = disk->get_ref<const std::string&>();
   std::string bad;
-  const auto size = number(request, "size", bad);
-  if (!size) return error(bad.empty() ? "the request has no 'size'" : bad);
-  return outcome(target.grow_disk(disk->get_ref<const std::string&>(), *size));
+  if (resize) {
+    const auto size = number(request, "size", bad);
+    if (!bad.empty() || !size) return error(bad.empty() ? "the request has no 'size'" : bad);
+    return outcome(target.grow_disk(name, *size));
+  }
+  const auto operations = number(request, "iops", bad), bytes = number(request, "bw", bad);
+  if (!bad.empty()) return error(bad);
+  return outcome(target.limit_disk(name, operations, bytes));
 }
 
 Json carry_out(const Json& request, Target& target) {
@@ -79,9 +86,13 @@ Json carry_out(const Json& request, Target& target) {
   }
   if (command == "stat")
     return {{"ok", true}, {"state", state_of(target)}, {"stat", target.stat()}};
-  if (command == "resize") return resize(request, target);
-  return error(fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize",
-                           command));
+  if (command == "resize" || command == "limit") {
+    return change_disk(request, command == "resize", target);
+  }
+  return error(
+      fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize, "
+                  "limit",
+                  command));
 }
 
 }  // namespace

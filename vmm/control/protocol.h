@@ -28,6 +28,9 @@ class Target {
   virtual nlohmann::ordered_json stat() = 0;  // an object
   // Of a disk by its name. In bytes; it becomes larger, never smaller.
   virtual Result<void> grow_disk(const std::string& disk, std::uint64_t size) = 0;
+  // Per second; 0: no limit; nothing: as it is.
+  virtual Result<void> limit_disk(const std::string& disk, std::optional<std::uint64_t> operations,
+                                  std::optional<std::uint64_t> bytes) = 0;
 };
 
 // Lines, with the newline.

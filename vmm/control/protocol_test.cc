@@ -45,19 +45,28 @@ TEST_CASE("answer: each command does its work", "[control]") {
   CHECK(target.nr_ends == 1);
 }
 
-TEST_CASE("answer: a disk grows", "[control]") {
+TEST_CASE("answer: a disk grows, and its limits change one by one", "[control]") {
   FakeTarget target;
   CHECK(ask(R"({"command":"resize","disk":"vda","size":1048576})", target) == Json{{"ok", true}});
   CHECK(target.size == 1048576);
+  CHECK(ask(R"({"command":"limit","disk":"vda","iops":500})", target)["ok"] == true);
+  CHECK(target.iops == 500);
+  CHECK(target.bw == 8);
+  CHECK(ask(R"({"command":"limit","disk":"vda","bw":0})", target)["ok"] == true);
+  CHECK(target.iops == 500);
+  CHECK(target.bw == 0);
   for (const char* bad :
        {R"({"command":"resize","disk":"vdb","size":1})", R"({"command":"resize","disk":"vda"})",
         R"({"command":"resize","size":1})", R"({"command":"resize","disk":"vda","size":-1})",
         R"({"command":"resize","disk":7,"size":1})",
         R"({"command":"resize","disk":"vda","size":"1M"})",
-        R"({"command":"resize","disk":"vda","size":1.5})"}) {
+        R"({"command":"resize","disk":"vda","size":1.5})",
+        R"({"command":"limit","disk":7,"iops":1})", R"({"command":"limit","disk":"vda","bw":"1M"})",
+        R"({"command":"limit","disk":"vda","iops":1.5})"}) {
     CHECK(ask(bad, target)["ok"] == false);
   }
   CHECK(target.size == 1048576);
+  CHECK(target.iops == 500);
 }
 
 TEST_CASE("answer: what cannot be done is said", "[control]") {

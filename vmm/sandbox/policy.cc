@@ -133,6 +133,11 @@ Rules image_files() {
   };
 }
 
+// The wait of a request for its turn, where a disk's rates are limited.
+Rules rate_limits() {
+  return {{"timerfd_settime"}};
+}
+
 // What a network device's tap does beside reading and writing, when a driver comes.
 Rules tap_device() {
   return {ioctl_of(TUNSETOFFLOAD)};
@@ -141,7 +146,7 @@ Rules tap_device() {
 // The ring itself is restricted to a few operations (uring_backend.cc): a filter does not see them.
 // io_uring_setup and io_uring_register stay out, or a thread would make itself another one.
 Rules io_ring_thread() {
-  return image_files() + tap_device() + Rules{{"io_uring_enter"}};
+  return image_files() + rate_limits() + tap_device() + Rules{{"io_uring_enter"}};
 }
 
 Rules io_pool_thread() {
@@ -150,7 +155,7 @@ Rules io_pool_thread() {
   constexpr std::uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM |
                                          CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
                                          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-  return image_files() + tap_device() +
+  return image_files() + rate_limits() + tap_device() +
          Rules{
              {"preadv"},
              {"pwritev"},

@@ -25,8 +25,14 @@ struct FakeTarget final : Target {
     size = bytes;
     return {};
   }
+  Result<void> limit_disk(const std::string&, std::optional<std::uint64_t> operations,
+                          std::optional<std::uint64_t> bytes) override {
+    if (operations) iops = *operations;
+    if (bytes) bw = *bytes;
+    return {};
+  }
 
-  std::uint64_t size = 0;
+  std::uint64_t size = 0, iops = 7, bw = 8;
   std::atomic<bool> is_paused = false;
   bool can_pause = true;
   std::atomic<int> nr_presses = 0;

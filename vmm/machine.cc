@@ -12,12 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "arch/x86/acpi.h"
-#include "arch/x86/boot_params.h"
 #include "arch/x86/cpu_state.h"
 #include "arch/x86/cpuid.h"
-#include "arch/x86/device_tree.h"
-#include "arch/x86/initrd.h"
 #include "arch/x86/kernel.h"
 #include "arch/x86/layout.h"
 #include "arch/x86/memory_map.h"
@@ -35,13 +31,12 @@
 #include "vmm/core/log.h"
 #include "vmm/core/unique_fd.h"
 #include "vmm/end_signal.h"
-#include "vmm/kernel_params.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/machine_boot.h"
 #include "vmm/machine_devices.h"
 #include "vmm/machine_disk.h"
 #include "vmm/machine_stat.h"
-#include "vmm/root_device.h"
 #include "vmm/virtio_slots.h"
 
 namespace vmm {
@@ -52,15 +47,6 @@ namespace layout = x86::layout;
 constexpr auto kPauseTimeout = std::chrono::seconds(1);
 
 static_assert(layout::kPciEcamSize == pci::Root::kEcamSize);
-
-constexpr x86::AcpiPmPorts kAcpiPmPorts = {
-    .pm1_event = layout::kAcpiPmPort + legacy::AcpiPm::kPm1Event,
-    .pm1_control = layout::kAcpiPmPort + legacy::AcpiPm::kPm1Control,
-    .timer = layout::kAcpiPmPort + legacy::AcpiPm::kPmTimer,
-    .reset = layout::kAcpiPmPort + legacy::AcpiPm::kReset,
-    .reset_value = legacy::AcpiPm::kResetValue,
-    .sleep_type_power_off = legacy::AcpiPm::kSleepTypePowerOff,
-};
 
 Result<GuestMemory> create_memory(std::uint64_t bytes, bool huge_pages) {
   if (bytes < x86::kMinRam) {
@@ -106,10 +92,6 @@ struct Machine::Parts {
 
   Result<void> add_legacy_devices(legacy::ConsoleSink& console);
   Result<void> add_pci(legacy::ConsoleSink& console, std::unique_ptr<virtio::NetBackend> net);
-  Result<std::string> command_line();
-  Result<void> check_root(std::string_view params);
-  Result<x86::LoadedKernel> load_guest();
-  Result<void> describe_machine(const x86::LoadedKernel& kernel);
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
   void start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go);
   void settle();
@@ -121,8 +103,6 @@ struct Machine::Parts {
   std::unique_ptr<kvm::Vm> vm;
   EndSignal end;
   const UniqueFd waiting_fd;  // an eventfd
-  x86::LoadedInitrd initrd;
-  std::vector<std::byte> device_tree;
   Bus ports{"port"};
   Bus mmio{"MMIO"};
 
@@ -191,74 +171,6 @@ Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console,
   return {};
 }
 
-Result<std::string> Machine::Parts::command_line() {
-  RootDisk root;
-  if (!config.disks.empty() && !has_param(config.params, "root")) {
-    root.exists = true;
-    root.read_only = config.disks.front().read_only;
-    VMM_TRY(const DiskPartitions found, disks.front()->partitions());
-    root.partitioned = found.partitioned;
-  }
-  std::string params = complete_params(
-      config.params, config.console == MachineConfig::Console::kVirtio ? "hvc0" : "ttyS0", root);
-  VMM_CHECK(check_root(params));
-  return params;
-}
-
-// Here the reason is at hand; the guest's kernel would only say that it could not mount something.
-Result<void> Machine::Parts::check_root(std::string_view params) {
-  if (!root_is_device(params)) return {};
-  std::vector<DiskPartitions> all;
-  for (const std::unique_ptr<MachineDisk>& disk : disks) {
-    VMM_TRY(DiskPartitions found, disk->partitions());
-    all.push_back(std::move(found));
-  }
-  const std::string complaint = complaint_about_root(params, all);
-  if (!complaint.empty()) log::warn("{}", complaint);
-  return {};
-}
-
-Result<x86::LoadedKernel> Machine::Parts::load_guest() {
-  VMM_TRY(x86::LoadedKernel kernel, x86::load_kernel(config.kernel, memory));
-  VMM_TRY(const std::string params, command_line());
-  log::info("kernel {}, command line: {}", config.kernel, params);
-
-  if (!config.initrd.empty()) {
-    VMM_TRY(initrd, x86::load_initrd(config.initrd, kernel, memory));
-  }
-  VMM_CHECK(x86::write_command_line(memory, kernel, params));
-  return kernel;
-}
-
-// When every device has its place.
-Result<void> Machine::Parts::describe_machine(const x86::LoadedKernel& kernel) {
-  x86::BootInfo info;
-  info.initrd = initrd;
-  const std::vector<x86::MemoryMapEntry> map = x86::memory_map(memory);
-  info.memory_map = map;
-  x86::AcpiConfig acpi;
-  acpi.nr_cpus = config.nr_cpus;
-  acpi.pm = kAcpiPmPorts;
-  acpi.has_rtc = true;
-  acpi.virtio_mmio = slots.mmio();
-  x86::DeviceTreeConfig tree;
-  tree.nr_cpus = config.nr_cpus;
-  tree.memory_map = map;
-  tree.virtio_mmio = slots.mmio();
-  VMM_TRY(device_tree, x86::make_device_tree(tree));
-  if (config.acpi) {
-    VMM_TRY(info.rsdp, x86::write_acpi_tables(memory, acpi));
-  } else {
-    VMM_TRY(info.setup_data, x86::write_device_tree(memory, device_tree));
-  }
-  if (kernel.protocol == x86::BootProtocol::kLinux64) {
-    VMM_CHECK(x86::write_boot_params(memory, kernel, info));
-  } else {
-    VMM_CHECK(x86::write_pvh_start_info(memory, info));
-  }
-  return x86::write_boot_tables(memory, kernel.protocol);
-}
-
 Result<void> Machine::Parts::add_vcpus(const x86::LoadedKernel& kernel) {
   VMM_TRY(const std::vector<kvm_cpuid_entry2> supported, kvm.supported_cpuid());
   x86::CpuidConfig cpuid;
@@ -295,15 +207,15 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
             MachineDisk::open(*config.seed, config.disks.size()));
     parts->disks.push_back(std::move(disk));
   }
-  VMM_TRY(const x86::LoadedKernel kernel, parts->load_guest());
+  VMM_TRY(const LoadedGuest guest, load_guest(config, parts->memory, parts->disks));
 
   VMM_CHECK(parts->vm->map_memory(parts->memory));
   VMM_CHECK(parts->vm->set_tss_address(GuestAddress(layout::kKvmTss)));
   VMM_CHECK(parts->vm->create_irqchip());
   VMM_CHECK(parts->add_legacy_devices(console));
   VMM_CHECK(parts->add_pci(console, std::move(net)));
-  VMM_CHECK(parts->describe_machine(kernel));
-  VMM_CHECK(parts->add_vcpus(kernel));
+  VMM_CHECK(describe_machine(config, parts->memory, parts->slots.mmio(), guest));
+  VMM_CHECK(parts->add_vcpus(guest.kernel));
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));
 }
 
@@ -425,8 +337,8 @@ bool Machine::disks_read() const {
                      [](const std::unique_ptr<MachineDisk>& disk) { return disk->was_read(); });
 }
 
-std::span<const std::byte> Machine::device_tree() const {
-  return parts_->device_tree;
+Result<std::vector<std::byte>> Machine::device_tree() const {
+  return device_tree_of(parts_->config, parts_->memory, parts_->slots.mmio());
 }
 
 Result<MachineDisk*> Machine::find_disk(std::string_view name) {

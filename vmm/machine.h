@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "vmm/core/result.h"
 #include "vmm/machine_config.h"
@@ -90,11 +91,12 @@ class Machine {
   // The console's other direction; from any thread. Returns how many bytes fitted: keep the rest
   // until `on_input_room` is called, on a thread of the machine's, without locks.
   std::size_t input(std::span<const std::byte> bytes);
-  // The flattened device tree that describes the machine, whether its guest is given it or not.
-  std::span<const std::byte> device_tree() const;
 
   // Before start().
   void set_on_input_room(std::function<void()> on_input_room);
+
+  // The flattened device tree that describes the machine, whether its guest is given it or not.
+  Result<std::vector<std::byte>> device_tree() const;
 
  private:
   struct Parts;

@@ -6,6 +6,8 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <vector>
+
 #include "devices/legacy/serial.h"
 #include "devices/virtio/net_backend.h"
 #include "vmm/control/client.h"
@@ -63,7 +65,8 @@ Result<void> check_start(MachineConfig config, const std::string& dump_dtb) {
   NoConsole console;
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, nullptr));
   if (dump_dtb.empty()) return {};
-  Result<void> written = write_file(dump_dtb, machine->device_tree());
+  VMM_TRY(const std::vector<std::byte> tree, machine->device_tree());
+  Result<void> written = write_file(dump_dtb, tree);
   if (!written) return Unexpected(std::move(written).error().with_context("--dump-dtb"));
   return {};
 }

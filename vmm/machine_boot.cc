@@ -28,30 +28,36 @@ constexpr x86::AcpiPmPorts kAcpiPmPorts = {
     .sleep_type_power_off = legacy::AcpiPm::kSleepTypePowerOff,
 };
 
-// Here the reason is at hand; the guest's kernel would only say that it could not mount something.
-Result<void> check_root(std::string_view params, Disks disks) {
-  if (!root_is_device(params)) return {};
+bool names_root(const MachineConfig& config) {
+  return has_param(config.params, "root");
+}
+
+// Of every disk, where root= depends on them; else none.
+Result<std::vector<DiskPartitions>> look_at_disks(const MachineConfig& config, Disks disks) {
   std::vector<DiskPartitions> all;
+  const bool wanted = names_root(config) ? root_is_device(config.params) : !config.disks.empty();
+  if (!wanted) return all;
   for (const std::unique_ptr<MachineDisk>& disk : disks) {
     VMM_TRY(DiskPartitions found, disk->partitions());
     all.push_back(std::move(found));
   }
-  const std::string complaint = complaint_about_root(params, all);
-  if (!complaint.empty()) log::warn("{}", complaint);
-  return {};
+  return all;
 }
 
 Result<std::string> command_line(const MachineConfig& config, Disks disks) {
+  VMM_TRY(const std::vector<DiskPartitions> found, look_at_disks(config, disks));
   RootDisk root;
-  if (!config.disks.empty() && !has_param(config.params, "root")) {
+  if (!names_root(config) && !config.disks.empty()) {
     root.exists = true;
     root.read_only = config.disks.front().read_only;
-    VMM_TRY(const DiskPartitions found, disks.front()->partitions());
-    root.partitioned = found.partitioned;
+    root.partitioned = found.front().partitioned;
   }
   std::string params = complete_params(
       config.params, config.console == MachineConfig::Console::kVirtio ? "hvc0" : "ttyS0", root);
-  VMM_CHECK(check_root(params, disks));
+  // Here the reason is at hand; the guest's kernel would only say that it could not mount
+  // something.
+  const std::string complaint = complaint_about_root(params, found);
+  if (!complaint.empty()) log::warn("{}", complaint);
   return params;
 }
 

@@ -42,6 +42,7 @@ disk::DiskOptions seed_disk(const UniqueFd& seed) {
   options.format = disk::Format::kRaw;
   options.read_only = true;
   options.serial = "cidata";
+  options.nr_queues = 1;
   return options;
 }
 

@@ -68,13 +68,16 @@ Result<GuestMemory> create_memory(std::uint64_t bytes, bool huge_pages) {
   return GuestMemory::create(x86::ram_ranges(bytes), GuestMemory::Pages::kReserved);
 }
 
-// More queues than vCPUs are of no use, and more than a few for one I/O thread neither.
-disk::DiskOptions with_queues(const MachineConfig& config, std::size_t index) {
-  disk::DiskOptions options = config.disks[index];
-  if (options.nr_queues == 0) {
-    options.nr_queues = static_cast<std::uint16_t>(std::min<std::uint32_t>(config.nr_cpus, 4));
+// In the guest's order, the seed last.
+std::vector<disk::DiskOptions> all_disks(const MachineConfig& config) {
+  std::vector<disk::DiskOptions> all = config.disks;
+  if (config.seed) all.push_back(*config.seed);
+  // More queues than vCPUs are of no use, and more than a few for one I/O thread neither.
+  const auto nr_queues = static_cast<std::uint16_t>(std::min<std::uint32_t>(config.nr_cpus, 4));
+  for (disk::DiskOptions& disk : all) {
+    if (disk.nr_queues == 0) disk.nr_queues = nr_queues;
   }
-  return options;
+  return all;
 }
 
 }  // namespace
@@ -198,13 +201,9 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   if (!waiting_fd) return fail_errno(errno, "eventfd");
   auto parts = std::make_unique<Parts>(config, std::move(memory), std::move(kvm), std::move(vm),
                                        std::move(end), std::move(waiting_fd));
-  for (std::size_t i = 0; i < config.disks.size(); ++i) {
-    VMM_TRY(std::unique_ptr<MachineDisk> disk, MachineDisk::open(with_queues(config, i), i));
-    parts->disks.push_back(std::move(disk));
-  }
-  if (config.seed) {
+  for (disk::DiskOptions& options : all_disks(config)) {
     VMM_TRY(std::unique_ptr<MachineDisk> disk,
-            MachineDisk::open(*config.seed, config.disks.size()));
+            MachineDisk::open(std::move(options), parts->disks.size()));
     parts->disks.push_back(std::move(disk));
   }
   VMM_TRY(const LoadedGuest guest, load_guest(config, parts->memory, parts->disks));

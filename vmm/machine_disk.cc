@@ -87,7 +87,7 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, VirtioSlots& slots,
   // The file's name, so that /dev/disk/by-id tells disks apart.
   options.id = options_.serial;
   if (options.id.empty()) options.id = options_.path.substr(options_.path.rfind('/') + 1);
-  options.nr_queues = std::max<std::uint16_t>(options_.nr_queues, 1);
+  options.nr_queues = options_.nr_queues;
   options.limits = {options_.max_operations, options_.max_bytes};
   options.write_errors = options_.write_errors;
   options.retry_hint = retry_hint;

@@ -28,7 +28,8 @@ class TransportBase;
 
 class MachineDisk {
  public:
-  // Opens the image; `index` counts the machine's disks from 0 and names the thread.
+  // Opens the image; `options` say how many queues; `index` counts the machine's disks from 0 and
+  // names the thread.
   static Result<std::unique_ptr<MachineDisk>> open(disk::DiskOptions options, std::size_t index);
   // close() first, where the disk's last state matters.
   ~MachineDisk();

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 
 #include "devices/virtio/net_stream.h"
 #include "vmm/core/unique_fd.h"
+#include "vmm/core/unix_address.h"
 
 extern char** environ;
 
@@ -41,14 +41,9 @@ Unexpected<Error> connect_error(int error, const std::string& path) {
 }
 
 Result<sockaddr_un> address_of(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.size() >= sizeof address.sun_path) {
-    return fail(ErrorKind::kInvalid,
-                fmt::format("--net user,socket={}: the name of a socket has at most {} bytes", path,
-                            sizeof address.sun_path - 1));
-  }
-  path.copy(address.sun_path, path.size());
-  return address;
+  Result<sockaddr_un> address = unix_address(path);
+  if (address) return address;
+  return Unexpected(std::move(address).error().with_context("--net user,socket"));
 }
 
 // As execvp(3) looks.
@@ -101,15 +96,27 @@ int spawn_passt(int socket, const MachineConfig::Net& net) {
   return error;
 }
 
-Result<std::unique_ptr<virtio::NetBackend>> connect_passt(const std::string& path) {
+Result<UniqueFd> connect_passt(const std::string& path) {
   VMM_TRY(const sockaddr_un address, address_of(path));
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return fail_errno(errno, "--net user: socket");
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return connect_error(errno, path);
   }
-  return std::unique_ptr<virtio::NetBackend>(
-      std::make_unique<virtio::NetStream>(std::move(socket), "passt"));
+  return socket;
+}
+
+Result<UniqueFd> start_passt(const MachineConfig::Net& net) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return fail_errno(errno, "--net user: socketpair");
+  }
+  UniqueFd own(ends[0]), other(ends[1]);
+  if (::fcntl(own.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno(errno, "--net user: fcntl");
+  const int error = spawn_passt(other.get(), net);
+  if (error == ENOENT) return no_passt();
+  if (error != 0) return fail_errno(error, "--net user: start passt");
+  return own;
 }
 
 }  // namespace
@@ -125,18 +132,9 @@ Result<void> check_passt(const MachineConfig::Net& net) {
 }
 
 Result<std::unique_ptr<virtio::NetBackend>> open_passt(const MachineConfig::Net& net) {
-  if (!net.socket.empty()) return connect_passt(net.socket);
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return fail_errno(errno, "--net user: socketpair");
-  }
-  UniqueFd own(ends[0]), other(ends[1]);
-  if (::fcntl(own.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno(errno, "--net user: fcntl");
-  const int error = spawn_passt(other.get(), net);
-  if (error == ENOENT) return no_passt();
-  if (error != 0) return fail_errno(error, "--net user: start passt");
+  VMM_TRY(UniqueFd socket, net.socket.empty() ? start_passt(net) : connect_passt(net.socket));
   return std::unique_ptr<virtio::NetBackend>(
-      std::make_unique<virtio::NetStream>(std::move(own), "passt"));
+      std::make_unique<virtio::NetStream>(std::move(socket), "passt"));
 }
 
 }  // namespace vmm

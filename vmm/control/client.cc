@@ -4,12 +4,12 @@
 #include <fmt/core.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
 
 #include "vmm/control/directory.h"
+#include "vmm/core/unix_address.h"
 
 namespace vmm::control {
 namespace {
@@ -38,13 +38,11 @@ Unexpected<Error> not_running(const std::string& name) {
 Result<Client> Client::connect_to(const std::string& directory, const std::string& name) {
   VMM_CHECK(check_name(name));
   const std::string path = socket_path(directory, name);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return not_running(name);
-  path.copy(address.sun_path, path.size());
+  const Result<sockaddr_un> address = unix_address(path);
+  if (!address) return not_running(name);
   Client client(UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)), name);
   if (!client.fd_) return fail_errno(errno, "socket");
-  if (::connect(client.fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) <
+  if (::connect(client.fd_.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) <
       0) {
     if (errno == ECONNREFUSED || errno == ENOENT) return not_running(name);
     if (errno == EAGAIN) {  // its queue of connections is full

@@ -8,11 +8,11 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "vmm/control/client.h"
 #include "vmm/control/directory.h"
+#include "vmm/core/unix_address.h"
 
 namespace vmm::control {
 namespace {
@@ -65,14 +65,7 @@ Result<Listener> Listener::create(const std::string& directory, const std::strin
   VMM_CHECK(check_name(name));
   VMM_TRY(UniqueFd lock, lock_directory(directory, /*make=*/true));
   const std::string path = socket_path(directory, name);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return fail(ErrorKind::kInvalid,
-                fmt::format("{}: longer than the {} bytes a socket's path may have", path,
-                            sizeof address.sun_path - 1));
-  }
-  path.copy(address.sun_path, path.size());
+  VMM_TRY(const sockaddr_un address, unix_address(path));
   struct stat status {};
   if (::lstat(path.c_str(), &status) == 0) {
     if (!is_stale(directory, name)) {

@@ -8,38 +8,12 @@
 #include <span>
 
 #include "devices/testing/fake_interrupt.h"
+#include "devices/testing/mmio_registers.h"
 #include "devices/virtio/queue.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/byte_order.h"
 
 namespace vmm::testing {
-
-namespace mmio {
-enum Register : std::uint64_t {
-  kMagic = 0x00,
-  kVersion = 0x04,
-  kDeviceId = 0x08,
-  kVendorId = 0x0c,
-  kDeviceFeatures = 0x10,
-  kDeviceFeaturesSel = 0x14,
-  kDriverFeatures = 0x20,
-  kDriverFeaturesSel = 0x24,
-  kQueueSel = 0x30,
-  kQueueNumMax = 0x34,
-  kQueueNum = 0x38,
-  kQueueReady = 0x44,
-  kQueueNotify = 0x50,
-  kInterruptStatus = 0x60,
-  kInterruptAck = 0x64,
-  kStatus = 0x70,
-  kQueueDesc = 0x80,
-  kQueueDriver = 0x90,
-  kQueueDevice = 0xa0,
-  kShmLen = 0xb0,
-  kConfigGeneration = 0xfc,
-  kConfig = 0x100,
-};
-}  // namespace mmio
 
 class MmioDriver {
  public:

@@ -8,14 +8,13 @@
 #include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
+#include "disk/whole_sectors.h"
 #include "vmm/cli/json_fields.h"
 #include "vmm/cli/size.h"
 #include "vmm/cli/steer.h"
 
 namespace vmm::cli {
 namespace {
-
-constexpr std::uint64_t kSector = 512;  // bytes
 
 void add_names(CLI::App& app, std::string& name, std::string& disk) {
   app.add_option("NAME", name, "The virtual machine, as 'vmm list' shows it")->required();
@@ -46,10 +45,7 @@ Result<std::uint64_t> wanted_size(const std::string& words, std::uint64_t now) {
   VMM_TRY(std::uint64_t size,
           parse_size(std::string_view(words).substr(relative ? 1 : 0), 1, "SIZE"));
   if (relative) size += now;  // neither is more than 2^63 - 1
-  if (size > std::uint64_t{INT64_MAX} - kSector) {
-    return fail(ErrorKind::kInvalid, fmt::format("SIZE: {} is too large", words));
-  }
-  return (size + kSector - 1) / kSector * kSector;
+  return disk::whole_sectors(size);
 }
 
 }  // namespace

@@ -3,14 +3,13 @@
 
 #include <fmt/core.h>
 
+#include "disk/whole_sectors.h"
 #include "vmm/tools/session.h"
 #include "vmm/tools/size.h"
 
 namespace vmm::tools {
 
 namespace {
-
-constexpr std::uint64_t kSector = 512;  // bytes
 
 // The size that `text` asks for, starting from `now`; rounded up to whole sectors.
 Result<std::uint64_t> wanted_size(const std::string& text, std::uint64_t now) {
@@ -29,10 +28,7 @@ Result<std::uint64_t> wanted_size(const std::string& text, std::uint64_t now) {
     if (*amount >= now) return fail(ErrorKind::kInvalid, "New image size must be positive");
     size = now - *amount;
   }
-  if (size > std::uint64_t{INT64_MAX} - kSector) {
-    return fail(ErrorKind::kInvalid, "New image size is too large");
-  }
-  return (size + kSector - 1) / kSector * kSector;
+  return disk::whole_sectors(size);
 }
 
 Result<void> check_preallocation(const std::string& word) {

@@ -4,35 +4,13 @@
 
 #include <cstdint>
 
+#include "devices/testing/mmio_registers.h"
 #include "guest-tests/bare/lib/io.h"
 #include "guest-tests/bare/lib/virtio.h"
 
 namespace guest {
 
-namespace mmio {
-enum Register : unsigned {
-  kMagic = 0x00,
-  kVersion = 0x04,
-  kDeviceId = 0x08,
-  kDeviceFeatures = 0x10,
-  kDeviceFeaturesSel = 0x14,
-  kDriverFeatures = 0x20,
-  kDriverFeaturesSel = 0x24,
-  kQueueSel = 0x30,
-  kQueueNumMax = 0x34,
-  kQueueNum = 0x38,
-  kQueueReady = 0x44,
-  kQueueNotify = 0x50,
-  kInterruptStatus = 0x60,
-  kInterruptAck = 0x64,
-  kStatus = 0x70,
-  kQueueDesc = 0x80,
-  kQueueDriver = 0x90,
-  kQueueDevice = 0xa0,
-  kConfig = 0x100,
-};
-inline constexpr std::uint32_t kMagicValue = 0x74726976;
-}  // namespace mmio
+namespace mmio = vmm::testing::mmio;
 
 class VirtioMmioDevice {
  public:

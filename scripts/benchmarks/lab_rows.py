@@ -12,12 +12,13 @@ import re
 import shlex
 import shutil
 import statistics
-import sys
 import subprocess
+import sys
 import tempfile
 import time
 
 import debian
+import guests
 import initramfs
 import where
 from log import Failure, say
@@ -28,10 +29,8 @@ LAB_LIMIT = 1700  # seconds for all of it
 INIT_LIMIT = 120  # seconds; a guest needs five, on a busy machine thirty
 FIO_LIMIT = 400
 DISK_MIB = 128
-MEMORY_MIB = 256
 MARK = "guest: at its init"
 INIT = f"#!/bin/sh\necho '{MARK}'\npoweroff -f\n"
-PARAMETERS = "console=ttyS0 quiet loglevel=3 panic=-1"
 
 SIZES, DEPTHS = ("4k", "128k"), (1, 16, 64)
 CELLS = [(size, way, depth) for size in SIZES for way in ("read", "write") for depth in DEPTHS]
@@ -39,53 +38,13 @@ CELLS = [(size, way, depth) for size in SIZES for way in ("read", "write") for d
 ERROR, IOPS = 4, {"read": 7, "write": 48}
 
 
-def qemu(machine, kernel, initrd, parameters):
-    return ["qemu-system-x86_64", "-M", machine, "-accel", "kvm", "-cpu", "host", "-m", str(MEMORY_MIB), "-nodefaults",
-            "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
-            "-append", parameters]
-
-
-def ours(vmm, kernel, initrd, parameters):
-    return [vmm, "run", "--no-reboot", "-k", kernel, "-i", initrd, "-p", parameters, "-m", str(MEMORY_MIB)]
-
-
-def find_kvmtool():
-    """The kvmtool that is installed, under either of its names; None without one. Debian 12 has no package of it."""
-    return shutil.which("lkvm") or shutil.which("kvmtool")
-
-
-def start_sides(vmm, kernel, initrd, kvmtool):
-    sides = {"vmm": ours(vmm, kernel, initrd, PARAMETERS),
-             "QEMU microvm": qemu("microvm,pit=on,pic=off,rtc=on", kernel, initrd, PARAMETERS),
-             "QEMU q35": qemu("q35", kernel, initrd, PARAMETERS)}
+def start_sides(vmm, guest, kvmtool):
+    sides = {"vmm": guests.vmm(vmm, guest),
+             "QEMU microvm": guests.qemu("microvm,pit=on,pic=off,rtc=on", guest),
+             "QEMU q35": guests.qemu("q35", guest)}
     if kvmtool:
-        sides["kvmtool"] = [kvmtool, "run", "-k", kernel, "-i", initrd, "-m", str(MEMORY_MIB), "-c", "1", "--console", "serial",
-                            "--params", PARAMETERS]
+        sides["kvmtool"] = guests.kvmtool(kvmtool, guest)
     return sides
-
-
-def console_of(command, limit, until=None):
-    """What the guest says until it ends, or until it says `until`; and the seconds it took."""
-    start = time.monotonic()
-    with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(["timeout", "-s", "KILL", str(limit), *command], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=errors) as process:
-            text = ""
-            for line in process.stdout:
-                text += line.decode(errors="replace")
-                if until and until in text:
-                    break
-            seconds = time.monotonic() - start
-            process.terminate()  # timeout(1) hands it on
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        errors.seek(0)
-        complaint = errors.read().decode(errors="replace").strip()
-    if until and until not in text:
-        raise Missing(f"{os.path.basename(command[0])}: no '{until}' in {seconds:.0f} s: {(complaint or text).strip()[-200:]}")
-    return text, seconds
 
 
 def start_row(sides, rounds):
@@ -95,7 +54,7 @@ def start_row(sides, rounds):
             if name in absent:
                 continue
             try:
-                taken[name].append(console_of(sides[name], INIT_LIMIT, MARK)[1])
+                taken[name].append(guests.console_of(sides[name], INIT_LIMIT, MARK)[1])
                 say(f"round {number + 1} of {rounds}: {name} at its init after {taken[name][-1]:.2f} s")
             except Missing as missing:
                 if name == "vmm":
@@ -121,22 +80,14 @@ def fio_jobs(seconds):
     return text.encode() + b"\n" * (-len(text) % 4096)
 
 
-def fio_side(program, vmm, files, disks, disk_format, kvmtool=None):
+def fio_side(program, path, files, disks):
+    """The command of `program` at `path`, which is not used for QEMU."""
     kernel, initrd, root = files
-    parameters = f'{PARAMETERS} root=/dev/vda1 vmm.cmd="fio --minimal /dev/vdc"'
-    disk, jobs = disks
-    if program == "vmm":
-        return ours(vmm, kernel, initrd, parameters) + ["-d", f"{root},format=qcow2,snapshot", "-d", f"{disk},format={disk_format}",
-                                                         "-d", f"{jobs},format=raw,ro"]
-    if program == "kvmtool":  # `root` is raw: it does not write qcow2
-        return [kvmtool, "run", "-k", kernel, "-i", initrd, "-m", str(MEMORY_MIB), "-c", "1", "--console", "serial",
-                "--params", parameters, "-d", root, "-d", disk, "-d", f"{jobs},ro"]
-    command = qemu("q35", kernel, initrd, parameters) + ["-object", "iothread,id=io"]
-    drives = [(root, "qcow2", ",snapshot=on"), (disk, disk_format, ""), (jobs, "raw", ",readonly=on")]
-    for number, (path, kind, more) in enumerate(drives):
-        command += ["-drive", f"if=none,id=d{number},format={kind},aio=io_uring,cache=writeback,file={path}{more}",
-                    "-device", f"virtio-blk-pci,drive=d{number},iothread=io"]
-    return command
+    guest = guests.Guest(kernel, initrd, f'{guests.PARAMETERS} root=/dev/vda1 vmm.cmd="fio --minimal /dev/vdc"')
+    if program == "kvmtool":  # `root` is raw, and a copy
+        return guests.kvmtool(path, guest, [guests.Disk(root, "raw"), *disks])
+    disks = [guests.Disk(root, "qcow2", temporary=True), *disks]
+    return guests.vmm(path, guest, disks) if program == "vmm" else guests.qemu("q35", guest, disks)
 
 
 def cells_of(console):
@@ -162,7 +113,7 @@ def make_disks(folder, disk_format, seconds):
     disk = os.path.join(folder, "disk." + disk_format)
     subprocess.run(["qemu-img", "create", "-q", "-f", disk_format, disk, f"{DISK_MIB}M"], check=True)
     subprocess.run(["qemu-io", "-f", disk_format, "-c", f"write -q -P 90 0 {DISK_MIB}M", disk], check=True, stdout=subprocess.DEVNULL)
-    return disk, jobs
+    return [guests.Disk(disk, disk_format), guests.Disk(jobs, "raw", read_only=True)]
 
 
 def fio_rows(vmm, files, folder, rounds, seconds, formats, kvmtool):
@@ -176,7 +127,7 @@ def fio_rows(vmm, files, folder, rounds, seconds, formats, kvmtool):
             for program in list(taken) if number % 2 == 0 else list(reversed(taken)):
                 run, start = f"fio in the guest: {disk_format}, round {number + 1} of {rounds}, {program}", time.monotonic()
                 try:
-                    taken[program].append(fio_run(program, vmm, files, disks, disk_format, kvmtool, folder))
+                    taken[program].append(fio_run(program, kvmtool if program == "kvmtool" else vmm, files, disks, folder))
                     say(f"{run}: {time.monotonic() - start:.0f} s")
                 except Missing as missing:
                     # The other rounds' figures stand.
@@ -195,16 +146,15 @@ def fio_rows(vmm, files, folder, rounds, seconds, formats, kvmtool):
         yield f"fio in the guest: geometric mean, {peer}", "> 1.2x", Figure(f"{mean:.2f}x", mean > 1.2, f"of {len(values)} cells")
 
 
-def fio_run(program, vmm, files, disks, disk_format, kvmtool, folder):
+def fio_run(program, path, files, disks, folder):
     """{cell: I/Os per second} of one guest."""
     if program != "kvmtool":
-        return cells_of(console_of(fio_side(program, vmm, files, disks, disk_format), FIO_LIMIT)[0])
+        return cells_of(guests.console_of(fio_side(program, path, files, disks), FIO_LIMIT)[0])
     kernel, initrd, root = files
     raw = os.path.join(folder, "root.raw")
     subprocess.run(["qemu-img", "convert", "-O", "raw", root, raw], check=True)
-    command = fio_side(program, vmm, (kernel, initrd, raw), disks, disk_format, kvmtool)
-    # It does not end when its guest powers off.
-    return cells_of(console_of(command, FIO_LIMIT, "guest: ended with status")[0])
+    command = fio_side(program, path, (kernel, initrd, raw), disks)
+    return cells_of(guests.console_of(command, FIO_LIMIT, guests.ENDED)[0])
 
 
 def measure(vmm, files, start_initrd, quick, rounds, kvmtool, wanted, report):
@@ -218,7 +168,7 @@ def measure(vmm, files, start_initrd, quick, rounds, kvmtool, wanted, report):
     name = "exec to the guest's init"
     if chosen(name):
         try:
-            figure = start_row(start_sides(vmm, files[0], start_initrd, kvmtool), rounds)
+            figure = start_row(start_sides(vmm, guests.Guest(files[0], start_initrd), kvmtool), rounds)
         except Missing as missing:
             figure = missing
         tell(name, "> 1x", "the fastest of QEMU microvm, q35, kvmtool", figure)
@@ -236,8 +186,9 @@ def measure(vmm, files, start_initrd, quick, rounds, kvmtool, wanted, report):
 
 def commands(vmm, files, start_initrd, kvmtool):
     """The commands that are compared, as a shell would take them, for the record."""
-    sides = start_sides(vmm, files[0], start_initrd, kvmtool)
-    sides |= {f"fio, {program}": fio_side(program, vmm, files, ("DISK", "JOBS"), "qcow2") for program in ("vmm", "QEMU")}
+    sides = start_sides(vmm, guests.Guest(files[0], start_initrd), kvmtool)
+    disks = [guests.Disk("DISK", "qcow2"), guests.Disk("JOBS", "raw", read_only=True)]
+    sides |= {f"fio, {program}": fio_side(program, vmm, files, disks) for program in ("vmm", "QEMU")}
     return [f"# {name}: {shlex.join(command)}" for name, command in sides.items()]
 
 

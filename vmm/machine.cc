@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "arch/x86/cpu_flags.h"
 #include "arch/x86/cpu_state.h"
 #include "arch/x86/cpuid.h"
 #include "arch/x86/kernel.h"
@@ -31,6 +32,7 @@
 #include "vmm/core/log.h"
 #include "vmm/core/unique_fd.h"
 #include "vmm/end_signal.h"
+#include "vmm/host_cpu.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine_boot.h"
@@ -96,6 +98,7 @@ struct Machine::Parts {
   Result<void> add_legacy_devices(legacy::ConsoleSink& console);
   Result<void> add_pci(legacy::ConsoleSink& console, std::unique_ptr<virtio::NetBackend> net);
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
+  Result<void> prepare_thread(std::uint32_t id);
   void start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go);
   void settle();
   void apply_pause();
@@ -182,7 +185,9 @@ Result<void> Machine::Parts::add_vcpus(const x86::LoadedKernel& kernel) {
   for (std::uint32_t id = 0; id < config.nr_cpus; ++id) {
     VMM_TRY(std::unique_ptr<kvm::Vcpu> vcpu, kvm::Vcpu::create(kvm, *vm, id));
     cpuid.apic_id = id;
-    VMM_CHECK(vcpu->set_cpuid(x86::guest_cpuid(supported, cpuid)));
+    std::vector<kvm_cpuid_entry2> entries = x86::guest_cpuid(supported, cpuid);
+    x86::hide_cpu_flags(config.hidden_cpu_flags, entries);
+    VMM_CHECK(vcpu->set_cpuid(entries));
     VMM_CHECK(x86::set_msrs(*vcpu));
     vcpus.push_back(std::move(vcpu));
   }
@@ -248,11 +253,19 @@ void Machine::Parts::settle() {
   if (vm->bind(kNowhere, end.fd())) (void)vm->unbind(kNowhere, end.fd());
 }
 
+// On the thread of a vCPU.
+Result<void> Machine::Parts::prepare_thread(std::uint32_t id) {
+  if (!config.pinned_to.empty()) {
+    VMM_CHECK(pin_to(config.pinned_to[id]));
+  }
+  return sandbox::confine_thread(config.sandbox, sandbox::ThreadKind::kVcpu);
+}
+
 void Machine::Parts::start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go) {
-  auto on_begin = [this, go = std::move(go)] {
-    Result<void> confined = sandbox::confine_thread(config.sandbox, sandbox::ThreadKind::kVcpu);
-    if (!confined) end.raise({Outcome::Kind::kFailure, confined.error().message()});
-    return go.get() && confined.has_value();
+  auto on_begin = [this, id = vcpu.id(), go = std::move(go)] {
+    Result<void> ready = prepare_thread(id);
+    if (!ready) end.raise({Outcome::Kind::kFailure, ready.error().message()});
+    return go.get() && ready.has_value();
   };
   auto on_end = [this](const kvm::VcpuEnd& vcpu_end) {
     using Kind = kvm::VcpuEnd::Kind;

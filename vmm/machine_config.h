@@ -24,6 +24,8 @@ struct MachineConfig {
   std::uint64_t memory_bytes = std::uint64_t{512} << 20;
   bool huge_pages = false;  // only of the host's reserved ones (GuestMemory::Pages)
   std::uint32_t nr_cpus = 1;
+  std::vector<std::string> hidden_cpu_flags;  // arch/x86/cpu_flags.h
+  std::vector<unsigned> pinned_to;            // processor of the host for each vCPU; empty: any
   std::vector<disk::DiskOptions> disks;
   // The last disk, which is no root device: cloud-init's (cloud_init.h).
   std::optional<disk::DiskOptions> seed;

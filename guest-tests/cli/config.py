@@ -25,7 +25,29 @@ SEND_SETUP_DATA = bytes.fromhex("488bb650020000 8b4e0c 4883c610"  # mov rsi, [rs
                                 "66baf803 f36e") + POWER_OFF + LOOP  # mov dx, 0x3f8; rep outsb
 ENTRY = 5 * 512 + 0x200  # of fake_bzimage(), in the file
 
+# Sends '1' where CPUID leaf 1 has ECX bit 31 (a hypervisor), else '0', and powers off.
+SEND_HYPERVISOR_BIT = bytes.fromhex("b801000000 0fa2"   # mov eax, 1; cpuid
+                                    "c1e91f 83c130"     # shr ecx, 31; add ecx, '0'
+                                    "66baf803 88c8 ee") + POWER_OFF + LOOP  # mov dx, 0x3f8; mov al, cl; out dx, al
+
 LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
+
+
+def vcpu_threads(pid):
+    """[(task, name)] of a machine's vCPUs, in whichever process they are."""
+    found = []
+    for process in [str(pid), *children_of(pid)]:
+        for task in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{task}/comm", encoding="ascii") as file:
+                name = file.read().strip()
+            if "vcpu" in name:
+                found.append((task, name))
+    return found
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
 
 
 class Cases:
@@ -60,10 +82,10 @@ class Cases:
             done = self.run("--config", self.config(kernel="/nowhere", mem=16), "-k", self.kernel)
             same(done.returncode, 0, done.stderr)
         with self.tap.step("what is wrong in a file is told with the file's name, the line and the member"):
-            path = self.file("bad.json", b'{\n  "mem": 16,\n  "cpu": 2\n}\n')
+            path = self.file("bad.json", b'{\n  "mem": 16,\n  "cores": 2\n}\n')
             done = self.run("--config", path)
             same(done.returncode, 1, done.stderr)
-            wanted = f"vmm: --config: {path}: line 3: there is no 'cpu'; known are "
+            wanted = f"vmm: --config: {path}: line 3: there is no 'cores'; known are "
             assert done.stderr.decode().startswith(wanted) and done.stderr.count(b"\n") == 1, done.stderr
             done = self.run("--config", self.path("none.json"))
             same(done.returncode, 1, done.stderr)
@@ -163,6 +185,28 @@ class Cases:
             same(done.returncode, 1, done.stderr)
             assert done.stderr.startswith(b"vmm: --dump-dtb") and done.stderr.count(b"\n") == 1, done.stderr
 
+    def processors(self):
+        kernel = ["-k", self.file("cpuid", pvh_kernel(SEND_HYPERVISOR_BIT)), "-m", "16"]
+        with self.tap.step("--cpu host,-FLAG takes a feature from the guest"):
+            same(self.run(*kernel).stdout, b"1", "with it")
+            done = self.run(*kernel, "--cpu", "host,-hypervisor,-avx2")
+            same((done.returncode, done.stdout), (0, b"0"), done.stderr)
+        cpu = sorted(os.sched_getaffinity(0))[-1]
+        with self.tap.step("--pin keeps each virtual processor on its own one of the host"):
+            loop = self.file("loop", pvh_kernel(say(b"h") + LOOP))
+            with subprocess.Popen([self.vmm, "run", "-k", loop, "-m", "16", "-c", "2", "--pin", f"{cpu},{cpu}"],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                  env={**os.environ, "XDG_RUNTIME_DIR": self.directory}) as running:
+                same(running.stdout.read(1), b"h", "the machine")
+                allowed = {os.sched_getaffinity(int(task)) == {cpu}: name for task, name in vcpu_threads(running.pid)}
+                running.terminate()
+            same(set(allowed), {True}, allowed)
+        with self.tap.step("--pin to fewer or other processors than there are is refused"):
+            for flags in (["-c", "2", "--pin", str(cpu)], ["--pin", "8000"], ["--pin", "0-"]):
+                done = self.run("-k", loop, "-m", "16", *flags)
+                same(done.returncode, 1, done.stderr)
+                assert done.stderr.startswith(b"vmm: --pin") and done.stderr.count(b"\n") == 1, done.stderr
+
     def taken(self):
         """What a running machine has cannot be had again."""
         loop = self.file("loop", pvh_kernel(say(b"h") + LOOP))
@@ -182,6 +226,7 @@ def main():
         cases.prints()
         cases.dry_runs()
         cases.device_tree()
+        cases.processors()
         return cases.tap.finish()
 
 

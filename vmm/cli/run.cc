@@ -13,6 +13,7 @@
 #include "devices/virtio/net_backend.h"
 #include "vmm/cli/cloud_init_option.h"
 #include "vmm/cli/config_file.h"
+#include "vmm/cli/cpu_option.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/dry_run.h"
 #include "vmm/cli/net_option.h"
@@ -46,6 +47,7 @@ struct RunFlags {
   std::string kernel, boot, initrd, params, memory = "512M", name, console = "serial", net = "none",
                                             log_level = "warn";
   std::uint32_t nr_cpus = 1;
+  std::string cpu = "host", pin;
   bool huge_pages = false, rng = true, no_reboot = false;
   std::string virtio_transport = "pci", dump_dtb;
   bool acpi = true;
@@ -118,6 +120,15 @@ void add_options(CLI::App& app, RunFlags& flags) {
       ->type_name("N")
       ->check(CLI::Range(1u, MachineConfig::kMaxCpus))
       ->capture_default_str();
+  app.add_option("--cpu", flags.cpu,
+                 "What the processors can do: what the host's can, less features by their names in "
+                 "/proc/cpuinfo")
+      ->type_name("host[,-FLAG]...")
+      ->capture_default_str();
+  app.add_option("--pin", flags.pin,
+                 "Processors of the host, as 0,2-3, one for each virtual one, which runs nowhere "
+                 "else")
+      ->type_name("CPUS");
   app.add_option(
          "--name", flags.name,
          "Name of the virtual machine, for 'vmm list', 'stop' and the like; default: guest-PID")
@@ -176,6 +187,8 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.initrd = flags.initrd;
   config.params = flags.params;
   config.nr_cpus = flags.nr_cpus;
+  VMM_TRY(config.hidden_cpu_flags, parse_cpu_option(flags.cpu));
+  VMM_TRY(config.pinned_to, parse_pin_option(flags.pin, flags.nr_cpus));
   config.huge_pages = flags.huge_pages;
   config.rng = flags.rng;
   config.debug_exit_port = flags.debug_exit;

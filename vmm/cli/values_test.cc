@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What users write on the command line: sizes, disks, escape keys.
-#include <string>
+#include <sched.h>
 
+#include <string>
+#include <vector>
+
+#include "vmm/cli/cpu_option.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/escape.h"
 #include "vmm/cli/net_option.h"
@@ -125,6 +129,38 @@ TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
   CHECK(parse_disk_option("x,werror=report")->write_errors == disk::WriteErrors::kReport);
   CHECK(parse_disk_option("x,queues=4")->nr_queues == 4);
   CHECK(parse_disk_option("x")->nr_queues == 0);
+}
+
+TEST_CASE("parse_cpu_option: features can be taken from the host's", "[cli]") {
+  CHECK(parse_cpu_option("host")->empty());
+  CHECK(*parse_cpu_option("host,-avx2,-rdrand") == std::vector<std::string>{"avx2", "rdrand"});
+  for (const char* bad : {"", "host,", "max", "host,avx2", "host,+avx2", "host,-", "host,-avx9",
+                          "host,-lm", "host,,-avx2", "host,-avx2,"}) {
+    const auto refused = parse_cpu_option(bad);
+    INFO(bad);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message().starts_with("--cpu"));
+  }
+}
+
+TEST_CASE("parse_pin_option: one processor of the host for each vCPU", "[cli]") {
+  cpu_set_t allowed;
+  REQUIRE(::sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  unsigned cpu = 0;
+  while (!CPU_ISSET(cpu, &allowed)) ++cpu;
+  const std::string one = std::to_string(cpu);
+  CHECK(parse_pin_option("", 4)->empty());
+  CHECK(*parse_pin_option(one, 1) == std::vector<unsigned>{cpu});
+  // The same one twice is the user's affair.
+  CHECK(*parse_pin_option(one + "," + one + "-" + one, 2) == std::vector<unsigned>{cpu, cpu});
+  for (const std::string& bad :
+       {one + "," + one, std::string("x"), std::string("3-1"), one + ",,", one + ",",
+        std::string("8191"), std::string("99999999999"), "-" + one}) {
+    const auto refused = parse_pin_option(bad, 1);
+    INFO(bad);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message().starts_with("--pin"));
+  }
 }
 
 TEST_CASE("parse_disk_option: unknown values name the option and what it takes", "[cli]") {

@@ -55,6 +55,22 @@ Json to_json(const DiskStat& disk, std::size_t index) {
   return json;
 }
 
+// By tag; virtio 1.2, 5.5.6.3.
+constexpr const char* kGuestMemory[virtio::BalloonStats::kNrTags] = {
+    "swap_in", "swap_out",  "major_faults", "minor_faults",        "free",
+    "total",   "available", "disk_caches",  "hugetlb_allocations", "hugetlb_failures"};
+
+Json to_json(const virtio::BalloonStats& balloon) {
+  Json json = {{"target", balloon.target_bytes},
+               {"actual", balloon.actual_bytes},
+               {"returned", balloon.returned_bytes},
+               {"guest", Json::object()}};
+  for (std::size_t tag = 0; tag < balloon.guest.size(); ++tag) {
+    if (balloon.guest[tag]) json["guest"][kGuestMemory[tag]] = *balloon.guest[tag];
+  }
+  return json;
+}
+
 }  // namespace
 
 bool ControlTarget::paused() const {
@@ -75,6 +91,10 @@ bool ControlTarget::pause() {
 
 void ControlTarget::resume() {
   machine_.resume();
+}
+
+Result<void> ControlTarget::inflate(std::uint64_t bytes) {
+  return machine_.inflate(bytes);
 }
 
 Result<void> ControlTarget::grow_disk(const std::string& disk, std::uint64_t size) {
@@ -99,6 +119,7 @@ Json ControlTarget::stat() {
   for (std::size_t i = 0; i < stat.disks.size(); ++i) {
     json["disks"].push_back(to_json(stat.disks[i], i));
   }
+  if (stat.balloon) json["balloon"] = to_json(*stat.balloon);
   return json;
 }
 

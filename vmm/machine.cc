@@ -25,6 +25,7 @@
 #include "devices/legacy/pvpanic.h"
 #include "devices/legacy/serial.h"
 #include "devices/pci/root.h"
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/net_backend.h"
 #include "vmm/core/bus.h"
@@ -46,6 +47,7 @@ namespace {
 
 namespace layout = x86::layout;
 
+constexpr auto kBalloonTimeout = std::chrono::milliseconds(200);
 constexpr auto kPauseTimeout = std::chrono::seconds(1);
 
 static_assert(layout::kPciEcamSize == pci::Root::kEcamSize);
@@ -337,6 +339,9 @@ MachineStat Machine::stat() const {
     stat.vcpus.push_back({vcpu->id(), vcpu->held(), vcpu->stats()});
   }
   for (const std::unique_ptr<MachineDisk>& disk : parts_->disks) stat.disks.push_back(disk->stat());
+  if (virtio::Balloon* balloon = parts_->devices->balloon()) {
+    stat.balloon = balloon->stats(kBalloonTimeout);
+  }
   return stat;
 }
 
@@ -374,6 +379,19 @@ Result<void> Machine::limit_disk(std::string_view disk, std::optional<std::uint6
   limits.operations = operations.value_or(limits.operations);
   limits.bytes = bytes.value_or(limits.bytes);
   found->set_rate_limits(limits);
+  return {};
+}
+
+Result<void> Machine::inflate(std::uint64_t bytes) {
+  virtio::Balloon* balloon = parts_->devices->balloon();
+  if (balloon == nullptr) {
+    return fail(ErrorKind::kUnsupported, "it has no balloon: run it with --balloon");
+  }
+  if (bytes >= parts_->config.memory_bytes) {
+    return fail(ErrorKind::kInvalid, fmt::format("a guest with {} MiB cannot give back {} MiB",
+                                                 parts_->config.memory_bytes >> 20, bytes >> 20));
+  }
+  balloon->set_target(bytes);
   return {};
 }
 

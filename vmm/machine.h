@@ -73,6 +73,9 @@ class Machine {
   // From any thread, between start() and finish(). `disk`: "vda", ..., or the file as the
   // configuration names it; fails with kNotFound. Growing may take some seconds.
   Result<void> grow_disk(std::string_view disk, std::uint64_t size);
+  // How much memory the guest shall do without, in bytes. It gives it when it can. Fails with
+  // kUnsupported where the machine has no balloon.
+  Result<void> inflate(std::uint64_t bytes);
   // What is not given stays as it is; 0: no limit.
   Result<void> limit_disk(std::string_view disk, std::optional<std::uint64_t> operations,
                           std::optional<std::uint64_t> bytes);

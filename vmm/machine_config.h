@@ -34,7 +34,8 @@ struct MachineConfig {
     kVirtio,  // hvc0; what the guest sends to its serial port is shown too
   };
   Console console = Console::kSerial;
-  bool rng = true;  // virtio-rng
+  bool rng = true;       // virtio-rng
+  bool balloon = false;  // virtio-balloon; not with huge_pages
   struct Net {
     enum class Kind {
       kNone,

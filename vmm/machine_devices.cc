@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/machine_devices.h"
 
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
@@ -15,10 +16,16 @@ Result<std::unique_ptr<MachineDevices>> MachineDevices::create(
     const MachineConfig& config, const Board& board, legacy::ConsoleSink& console,
     std::unique_ptr<virtio::NetBackend> net) {
   std::unique_ptr<MachineDevices> self(new MachineDevices);
-  if (config.rng) {
+  if (config.rng || config.balloon) {
     VMM_TRY(self->thread_, IoThread::start("vmm-devices"));
+  }
+  if (config.rng) {
     self->rng_ = std::make_unique<virtio::Rng>(self->thread_->loop(), board.memory);
     VMM_CHECK(self->attach(*self->rng_, board));
+  }
+  if (config.balloon) {
+    self->balloon_ = std::make_unique<virtio::Balloon>(self->thread_->loop(), board.memory);
+    VMM_CHECK(self->attach(*self->balloon_, board));
   }
   if (config.console == MachineConfig::Console::kVirtio) {
     VMM_TRY(self->console_thread_, IoThread::start("vmm-console"));

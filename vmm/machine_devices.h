@@ -19,6 +19,7 @@ namespace legacy {
 class ConsoleSink;
 }
 namespace virtio {
+class Balloon;
 class Console;
 class Device;
 class Net;
@@ -52,6 +53,7 @@ class MachineDevices {
 
   // nullptr where the machine has none.
   virtio::Console* console() { return console_.get(); }
+  virtio::Balloon* balloon() { return balloon_.get(); }
 
  private:
   MachineDevices();
@@ -62,6 +64,7 @@ class MachineDevices {
   std::unique_ptr<IoThread> console_thread_;
   std::unique_ptr<IoThread> net_thread_;
   std::unique_ptr<virtio::Rng> rng_;
+  std::unique_ptr<virtio::Balloon> balloon_;
   std::unique_ptr<virtio::Console> console_;
   std::unique_ptr<virtio::Net> net_;
   std::vector<std::unique_ptr<virtio::TransportBase>> transports_;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "disk/statistics.h"
 #include "vmm/kvm/vcpu.h"
@@ -40,6 +41,7 @@ struct MachineStat {
   std::uint64_t memory_bytes = 0;
   std::vector<VcpuStat> vcpus;
   std::vector<DiskStat> disks;
+  std::optional<virtio::BalloonStats> balloon;
 };
 
 }  // namespace vmm

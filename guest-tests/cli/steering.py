@@ -227,6 +227,21 @@ class Cases:
                     same(machine.wait(), 5, "status")
                     same((follower.communicate(timeout=LIMIT)[1], follower.returncode), ("", 0), "the end")
 
+    def balloon(self):
+        with self.tap.step("balloon tells how it stands, and says what is missing"):
+            with Machine(self, "t-balloon", BUSY, "--balloon"):
+                self.good("balloon", "t-balloon", "4")
+                stands = self.stat("t-balloon")["balloon"]
+                same(stands, {"target": 4 << 20, "actual": 0, "returned": 0, "guest": {}}, "balloon")
+                text = self.good("balloon", "t-balloon")
+                assert "0.0 MiB of 16.0 MiB, 4.0 MiB asked for" in text and "tells nothing" in text, text
+                self.refused(["16 MiB"], "balloon", "t-balloon", "16M")
+                self.refused(["SIZE"], "balloon", "t-balloon", "some")
+            with Machine(self, "t-busy", BUSY):
+                self.refused(["--balloon"], "balloon", "t-busy")
+                self.refused(["--balloon"], "balloon", "t-busy", "1M")
+            self.refused(["--balloon", "--hugepages"], "run", "-k", "/dev/null", "--balloon", "--hugepages")
+
     def grow(self):
         with self.tap.step("resize makes a running machine's disk larger"):
             for kind in ("raw", "qcow2"):
@@ -373,6 +388,7 @@ def main():
         cases.list_and_stop()
         cases.pause()
         cases.disks(guest)
+        cases.balloon()
         cases.grow()
         cases.limit(guest)
         cases.names()

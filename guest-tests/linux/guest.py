@@ -108,6 +108,17 @@ class Guest:
     def status(self):
         return self._process.wait()
 
+    def host_memory(self):
+        """What vmm's processes cost the host now, in MiB (PSS)."""
+        total, processes = 0, [self._process.pid]
+        while processes:
+            process = processes.pop()
+            with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as file:
+                processes += [int(child) for child in file.read().split()]
+            with open(f"/proc/{process}/smaps_rollup", encoding="ascii") as file:
+                total += sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+        return total >> 10
+
     def find(self, text):
         """The first line seen that contains text; an error without one."""
         for line in self.lines:

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import http.client
 import http.server
+import json
 import os
 import random
 import re
@@ -55,8 +56,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice", "steer")
 
 
 def tool(*command):
@@ -451,11 +452,61 @@ class Scenarios:
                 guest.find("reboot: Power down")
         self.check_image("systemd: qemu-img check finds nothing", disk, (0,))
 
+    def ask(self, *arguments):
+        status, output = tool(self.vmm, *arguments)
+        require(status == 0, f"vmm {' '.join(arguments)}: {output}")
+        return output
+
+    def comes_true(self, condition, what, limit=60):
+        deadline = time.monotonic() + limit
+        while not condition():
+            require(time.monotonic() < deadline, f"not within {limit} s: {what}")
+            time.sleep(0.3)
+
+    def steer(self):
+        """A running guest gives memory back, by itself and when asked, and sees its disk grow."""
+        os.environ["XDG_RUNTIME_DIR"] = self.path("runtime")
+        os.makedirs(self.path("runtime"), mode=0o700)
+        disk = self.fresh_disk("steer.qcow2")
+        work = ("size=$(cat /sys/block/vda/size); dd if=/dev/zero of=/dev/shm/a bs=1M count=200 2>/dev/null; echo full; sleep 5; "
+                "rm /dev/shm/a; echo empty; while test $(cat /sys/block/vda/size) = $size; do sleep 0.2; done; "
+                "echo sectors: $(( $(cat /sys/block/vda/size) - size )); sleep 1000")
+        with self.start([f"{disk},format=qcow2"], work, cpus=2, more=("--name", "steer", "--balloon")) as guest:
+            def balloon():
+                return json.loads(self.ask("stat", "steer", "--output", "json"))["balloon"]
+
+            with self.tap.step("what a guest frees it gives back to the host by itself", lambda: guest.lines):
+                guest.wait_for("full")
+                full = guest.host_memory()
+                guest.wait_for("empty")
+                self.comes_true(lambda: guest.host_memory() < full - 150, f"150 MiB less than {full}: {guest.host_memory()}")
+                self.tap.remark(f"PSS: {full} MiB with 200 MiB in use, {guest.host_memory()} MiB when they are free")
+            with self.tap.step("a balloon is inflated, and the guest tells of its memory", lambda: guest.lines):
+                before = balloon()["guest"]
+                require(before["total"] > 400 << 20, str(before))
+                self.ask("balloon", "steer", "256M")
+                self.comes_true(lambda: balloon()["actual"] == 256 << 20, "256 MiB in the balloon")
+                after = balloon()["guest"]
+                require(after["free"] < before["free"] - (200 << 20), f"{before} {after}")
+                self.tap.remark(f"PSS: {guest.host_memory()} MiB with 256 MiB in the balloon; {self.ask('balloon', 'steer').strip()}")
+            with self.tap.step("and deflated", lambda: guest.lines):
+                self.ask("balloon", "steer", "0")
+                self.comes_true(lambda: balloon()["actual"] == 0, "an empty balloon")
+                status, output = tool(self.vmm, "balloon", "steer", "512M")
+                require(status == 1 and "cannot give back" in output, output)
+            with self.tap.step("a running guest sees that its disk has grown", lambda: guest.lines):
+                self.ask("resize", "steer", "vda", "+64M")
+                line = guest.wait_for("sectors: ")
+                require(line.endswith(f"sectors: {(64 << 20) // 512}"), line)
+            self.ask("stop", "steer", "--force")
+            guest.wait()
+        self.check_image("steer: qemu-img check finds nothing or leaks", disk, (0, 3))
+
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
                      "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "net": self.network,
                      "tap": self.network_tap, "twice": self.reboot_in_place, "smp": self.many_cpus,
-                     "memory": self.much_memory, "systemd": self.systemd,
+                     "memory": self.much_memory, "steer": self.steer, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}
         for name in only or DEFAULT:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/cli/commands.h"
 
+#include "vmm/cli/balloon.h"
 #include "vmm/cli/disk.h"
 #include "vmm/cli/doctor.h"
 #include "vmm/cli/run.h"
@@ -18,6 +19,7 @@ constexpr Command kCommands[] = {
     {"pause", "Make a virtual machine stand still", pause_command},
     {"resume", "Let a paused virtual machine go on", resume_command},
     {"stat", "Tell what a running virtual machine has done, or does", stat_command},
+    {"balloon", "Ask a guest to give memory back", balloon_command},
     {"limit", "Limit how fast a running machine's disk is used", limit_command},
     {"resize", "Make a running machine's disk larger", resize_command},
     {"disk", "Make, inspect, convert and exercise disk images", disk_command},

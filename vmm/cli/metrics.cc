@@ -57,12 +57,19 @@ std::string describe_machines(const Machines& machines) {
   Family running("vmm_running", "gauge", "1: the machine runs; 0: it is paused.");
   Family uptime("vmm_uptime_seconds", "gauge", "Time since this boot.");
   Family memory("vmm_memory_bytes", "gauge", "The guest's memory.");
+  Family asked("vmm_balloon_target_bytes", "gauge", "What the guest shall do without.");
+  Family given("vmm_balloon_actual_bytes", "gauge", "What the guest says it has given.");
   for (const Machine& machine : machines) {
+    const Json& balloon = field(machine.stat(), "balloon");
+    if (balloon.is_object()) {
+      asked.add(machine.labels, number(balloon, "target"));
+      given.add(machine.labels, number(balloon, "actual"));
+    }
     running.add(machine.labels, field(machine.answer, "state") == "running" ? 1 : 0);
     uptime.add_time(machine.labels, number(machine.stat(), "uptime_ms") * 1'000'000);
     memory.add(machine.labels, number(machine.stat(), "memory"));
   }
-  return running.lines() + uptime.lines() + memory.lines();
+  return running.lines() + uptime.lines() + memory.lines() + asked.lines() + given.lines();
 }
 
 std::string describe_vcpus(const Machines& machines) {

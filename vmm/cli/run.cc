@@ -48,7 +48,7 @@ struct RunFlags {
                                             log_level = "warn";
   std::uint32_t nr_cpus = 1;
   std::string cpu = "host", pin;
-  bool huge_pages = false, rng = true, no_reboot = false;
+  bool huge_pages = false, balloon = false, rng = true, no_reboot = false;
   std::string virtio_transport = "pci", dump_dtb;
   bool acpi = true;
   std::optional<std::uint16_t> debug_exit;
@@ -160,6 +160,9 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option("--dump-dtb", flags.dump_dtb,
                  "Start nothing; write the device tree of the machine to this file")
       ->type_name("FILE");
+  app.add_flag("--balloon", flags.balloon,
+               "Let the guest give memory back, when 'vmm balloon' asks for it and whenever it has "
+               "free pages (virtio-balloon)");
   app.add_flag("--no-reboot", flags.no_reboot,
                "End, with status 3, where the guest asks for a reboot");
   app.add_option("--debug-exit", flags.debug_exit,
@@ -191,6 +194,12 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   VMM_TRY(config.pinned_to, parse_pin_option(flags.pin, flags.nr_cpus));
   config.huge_pages = flags.huge_pages;
   config.rng = flags.rng;
+  config.balloon = flags.balloon;
+  if (flags.balloon && flags.huge_pages) {
+    return fail(ErrorKind::kInvalid,
+                "--balloon: reserved huge pages (--hugepages) are not given back; use one or the "
+                "other");
+  }
   config.debug_exit_port = flags.debug_exit;
   config.acpi = flags.acpi;
   if (flags.virtio_transport == "mmio") {

@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "vmm/cli/balloon.h"
 #include "vmm/cli/json_fields.h"
 #include "vmm/cli/metrics.h"
 #include "vmm/cli/stat_rates.h"
@@ -69,7 +70,7 @@ std::string describe_stat(const std::string& name, int pid, const std::string& a
       static_cast<double>(number(stat, "uptime_ms")) / 1000, bytes(number(stat, "memory")));
   for (const Json& vcpu : field(stat, "vcpus")) lines += describe_vcpu(vcpu);
   for (const Json& disk : field(stat, "disks")) lines += describe_disk(disk);
-  return lines;
+  return lines + describe_balloon(answer);
 }
 
 namespace {

@@ -89,9 +89,15 @@ Json carry_out(const Json& request, Target& target) {
   if (command == "resize" || command == "limit") {
     return change_disk(request, command == "resize", target);
   }
+  if (command == "balloon") {
+    std::string bad;
+    const auto size = number(request, "size", bad);
+    if (!size) return error(bad.empty() ? "the request has no 'size'" : bad);
+    return outcome(target.inflate(*size));
+  }
   return error(
       fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize, "
-                  "limit",
+                  "limit, balloon",
                   command));
 }
 

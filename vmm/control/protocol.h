@@ -26,6 +26,8 @@ class Target {
   virtual bool pause() = 0;  // false: not all vCPUs stand still yet
   virtual void resume() = 0;
   virtual nlohmann::ordered_json stat() = 0;  // an object
+  // How much memory the guest shall give back, in bytes.
+  virtual Result<void> inflate(std::uint64_t bytes) = 0;
   // Of a disk by its name. In bytes; it becomes larger, never smaller.
   virtual Result<void> grow_disk(const std::string& disk, std::uint64_t size) = 0;
   // Per second; 0: no limit; nothing: as it is.

@@ -69,6 +69,14 @@ TEST_CASE("answer: a disk grows, and its limits change one by one", "[control]")
   CHECK(target.iops == 500);
 }
 
+TEST_CASE("answer: the balloon takes a size", "[control]") {
+  FakeTarget target;
+  CHECK(ask(R"({"command":"balloon","size":0})", target) == Json{{"ok", true}});
+  CHECK(target.balloon == 0);
+  CHECK(ask(R"({"command":"balloon"})", target)["ok"] == false);
+  CHECK(ask(R"({"command":"balloon","size":"all"})", target)["ok"] == false);
+}
+
 TEST_CASE("answer: what cannot be done is said", "[control]") {
   FakeTarget target;
   target.is_paused = true;

@@ -20,6 +20,10 @@ struct FakeTarget final : Target {
   }
   void resume() override { is_paused = false; }
   nlohmann::ordered_json stat() override { return {{"answer", 42}, {"file", file}}; }
+  Result<void> inflate(std::uint64_t bytes) override {
+    balloon = bytes;
+    return {};
+  }
   Result<void> grow_disk(const std::string& disk, std::uint64_t bytes) override {
     if (disk != "vda") return fail(ErrorKind::kNotFound, "no such disk");
     size = bytes;
@@ -32,7 +36,7 @@ struct FakeTarget final : Target {
     return {};
   }
 
-  std::uint64_t size = 0, iops = 7, bw = 8;
+  std::uint64_t size = 0, balloon = 9, iops = 7, bw = 8;
   std::atomic<bool> is_paused = false;
   bool can_pause = true;
   std::atomic<int> nr_presses = 0;

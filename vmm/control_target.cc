@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/control_target.h"
 
+#include <fmt/core.h>
+
 #include <nlohmann/json.hpp>
 
 #include "vmm/machine.h"
@@ -71,6 +73,53 @@ Json to_json(const virtio::BalloonStats& balloon) {
   return json;
 }
 
+std::string hex(std::uint64_t value) {
+  return fmt::format("{:#x}", value);
+}
+
+Json to_json(const kvm_segment& segment) {
+  return {{"selector", hex(segment.selector)},
+          {"base", hex(segment.base)},
+          {"limit", hex(segment.limit)},
+          {"type", segment.type},
+          {"present", segment.present != 0},
+          {"dpl", segment.dpl},
+          {"db", segment.db},
+          {"s", segment.s},
+          {"l", segment.l},
+          {"g", segment.g},
+          {"avl", segment.avl}};
+}
+
+Json to_json(const kvm_regs& r) {
+  return {{"rip", hex(r.rip)}, {"rflags", hex(r.rflags)}, {"rax", hex(r.rax)}, {"rbx", hex(r.rbx)},
+          {"rcx", hex(r.rcx)}, {"rdx", hex(r.rdx)},       {"rsi", hex(r.rsi)}, {"rdi", hex(r.rdi)},
+          {"rsp", hex(r.rsp)}, {"rbp", hex(r.rbp)},       {"r8", hex(r.r8)},   {"r9", hex(r.r9)},
+          {"r10", hex(r.r10)}, {"r11", hex(r.r11)},       {"r12", hex(r.r12)}, {"r13", hex(r.r13)},
+          {"r14", hex(r.r14)}, {"r15", hex(r.r15)}};
+}
+
+// In the order in which people are shown them.
+Json control_registers(const kvm_sregs& s) {
+  return {{"cr0", hex(s.cr0)},
+          {"cr2", hex(s.cr2)},
+          {"cr3", hex(s.cr3)},
+          {"cr4", hex(s.cr4)},
+          {"cr8", hex(s.cr8)},
+          {"efer", hex(s.efer)},
+          {"apic_base", hex(s.apic_base)}};
+}
+
+Json segments(const kvm_sregs& s) {
+  return {{"cs", to_json(s.cs)}, {"ds", to_json(s.ds)},  {"es", to_json(s.es)},
+          {"fs", to_json(s.fs)}, {"gs", to_json(s.gs)},  {"ss", to_json(s.ss)},
+          {"tr", to_json(s.tr)}, {"ldt", to_json(s.ldt)}};
+}
+
+Json table(const kvm_dtable& table) {
+  return {{"base", hex(table.base)}, {"limit", hex(table.limit)}};
+}
+
 }  // namespace
 
 bool ControlTarget::paused() const {
@@ -91,6 +140,22 @@ bool ControlTarget::pause() {
 
 void ControlTarget::resume() {
   machine_.resume();
+}
+
+Json ControlTarget::debug() {
+  Json vcpus = Json::array();
+  for (const std::optional<kvm::VcpuRegisters>& each : machine_.registers()) {
+    Json vcpu = {{"id", vcpus.size()}, {"registers", nullptr}};
+    if (each) {
+      vcpu["registers"] = to_json(each->general);
+      vcpu["control"] = control_registers(each->special);
+      vcpu["segments"] = segments(each->special);
+      vcpu["gdt"] = table(each->special.gdt);
+      vcpu["idt"] = table(each->special.idt);
+    }
+    vcpus.push_back(std::move(vcpu));
+  }
+  return vcpus;
 }
 
 Result<void> ControlTarget::inflate(std::uint64_t bytes) {

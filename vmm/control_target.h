@@ -21,6 +21,7 @@ class ControlTarget final : public control::Target {
   bool pause() override;
   void resume() override;
   nlohmann::ordered_json stat() override;
+  nlohmann::ordered_json debug() override;
   Result<void> inflate(std::uint64_t bytes) override;
   Result<void> grow_disk(const std::string& disk, std::uint64_t size) override;
   Result<void> limit_disk(const std::string& disk, std::optional<std::uint64_t> operations,

@@ -48,6 +48,7 @@ namespace {
 namespace layout = x86::layout;
 
 constexpr auto kBalloonTimeout = std::chrono::milliseconds(200);
+constexpr auto kRegistersTimeout = std::chrono::milliseconds(100);  // 64 vCPUs: within an answer's
 constexpr auto kPauseTimeout = std::chrono::seconds(1);
 
 static_assert(layout::kPciEcamSize == pci::Root::kEcamSize);
@@ -356,6 +357,14 @@ bool Machine::disks_read() const {
 
 Result<std::vector<std::byte>> Machine::device_tree() const {
   return device_tree_of(parts_->config, parts_->memory, parts_->slots.mmio());
+}
+
+std::vector<std::optional<kvm::VcpuRegisters>> Machine::registers() {
+  std::vector<std::optional<kvm::VcpuRegisters>> all;
+  for (const std::unique_ptr<kvm::Vcpu>& vcpu : parts_->vcpus) {
+    all.push_back(vcpu->registers(kRegistersTimeout));
+  }
+  return all;
 }
 
 Result<MachineDisk*> Machine::find_disk(std::string_view name) {

@@ -24,6 +24,10 @@ namespace vmm {
 class MachineDisk;
 struct MachineStat;
 
+namespace kvm {
+struct VcpuRegisters;
+}
+
 namespace legacy {
 class ConsoleSink;
 }  // namespace legacy
@@ -65,6 +69,10 @@ class Machine {
 
   // From any thread, between start() and finish().
   MachineStat stat() const;
+
+  // From any thread, between start() and finish(): each vCPU's registers, or nothing where it is
+  // held up by a device.
+  std::vector<std::optional<kvm::VcpuRegisters>> registers();
 
   // From any thread.
   std::size_t nr_disks() const;

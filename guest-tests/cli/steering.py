@@ -227,6 +227,25 @@ class Cases:
                     same(machine.wait(), 5, "status")
                     same((follower.communicate(timeout=LIMIT)[1], follower.returncode), ("", 0), "the end")
 
+    def debug(self):
+        with self.tap.step("debug shows each vCPU's registers, of running and of paused machines"):
+            with Machine(self, "t-busy", BUSY, "-c", "2"):
+                for state in ("running", "paused"):
+                    first, second = json.loads(self.good("debug", "t-busy", "--output", "json"))
+                    same((first["id"], second["id"]), (0, 1), "vCPUs")
+                    same(first["registers"]["rdx"], "0x3ff", f"its port, {state}")
+                    same((first["control"]["efer"], first["segments"]["cs"]["present"]), ("0x0", True), "its mode")
+                    text = self.good("debug", "t-busy")
+                    assert "vCPU 1:" in text and "rdx 00000000000003ff" in text, text
+                    same(self.listed()["t-busy"]["state"], state, "state")
+                    if state == "running":
+                        before = self.exits("t-busy")
+                        comes_true(lambda: self.exits("t-busy") > before, "more exits")
+                        self.good("pause", "t-busy")
+                self.good("resume", "t-busy")
+                before = self.exits("t-busy")
+                comes_true(lambda: self.exits("t-busy") > before, "more exits")
+
     def balloon(self):
         with self.tap.step("balloon tells how it stands, and says what is missing"):
             with Machine(self, "t-balloon", BUSY, "--balloon"):
@@ -388,6 +407,7 @@ def main():
         cases.list_and_stop()
         cases.pause()
         cases.disks(guest)
+        cases.debug()
         cases.balloon()
         cases.grow()
         cases.limit(guest)

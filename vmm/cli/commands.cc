@@ -2,6 +2,7 @@
 #include "vmm/cli/commands.h"
 
 #include "vmm/cli/balloon.h"
+#include "vmm/cli/debug.h"
 #include "vmm/cli/disk.h"
 #include "vmm/cli/doctor.h"
 #include "vmm/cli/run.h"
@@ -20,6 +21,7 @@ constexpr Command kCommands[] = {
     {"resume", "Let a paused virtual machine go on", resume_command},
     {"stat", "Tell what a running virtual machine has done, or does", stat_command},
     {"balloon", "Ask a guest to give memory back", balloon_command},
+    {"debug", "Show the registers of a running machine's processors", debug_command},
     {"limit", "Limit how fast a running machine's disk is used", limit_command},
     {"resize", "Make a running machine's disk larger", resize_command},
     {"disk", "Make, inspect, convert and exercise disk images", disk_command},

@@ -86,6 +86,7 @@ Json carry_out(const Json& request, Target& target) {
   }
   if (command == "stat")
     return {{"ok", true}, {"state", state_of(target)}, {"stat", target.stat()}};
+  if (command == "debug") return {{"ok", true}, {"vcpus", target.debug()}};
   if (command == "resize" || command == "limit") {
     return change_disk(request, command == "resize", target);
   }
@@ -97,7 +98,7 @@ Json carry_out(const Json& request, Target& target) {
   }
   return error(
       fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize, "
-                  "limit, balloon",
+                  "limit, balloon, debug",
                   command));
 }
 

@@ -25,7 +25,8 @@ class Target {
   virtual void end() = 0;    // at once
   virtual bool pause() = 0;  // false: not all vCPUs stand still yet
   virtual void resume() = 0;
-  virtual nlohmann::ordered_json stat() = 0;  // an object
+  virtual nlohmann::ordered_json stat() = 0;   // an object
+  virtual nlohmann::ordered_json debug() = 0;  // an array, a vCPU each
   // How much memory the guest shall give back, in bytes.
   virtual Result<void> inflate(std::uint64_t bytes) = 0;
   // Of a disk by its name. In bytes; it becomes larger, never smaller.

@@ -69,6 +69,11 @@ TEST_CASE("answer: a disk grows, and its limits change one by one", "[control]")
   CHECK(target.iops == 500);
 }
 
+TEST_CASE("answer: debug gives the vCPUs' registers", "[control]") {
+  FakeTarget target;
+  CHECK(ask(R"({"command":"debug"})", target).dump() == R"({"ok":true,"vcpus":[{"id":0}]})");
+}
+
 TEST_CASE("answer: the balloon takes a size", "[control]") {
   FakeTarget target;
   CHECK(ask(R"({"command":"balloon","size":0})", target) == Json{{"ok", true}});

@@ -246,7 +246,11 @@ bool Vcpu::wait_until_wanted() {
   std::unique_lock lock(mutex_);
   held_ = wanted_ == Wanted::kPause;
   const bool paused = held_;
-  changed_.wait(lock, [this] { return wanted_ != Wanted::kPause; });
+  take_registers();
+  while (wanted_ == Wanted::kPause) {
+    changed_.wait(lock);
+    take_registers();
+  }
   held_ = false;
   if (wanted_ == Wanted::kStop) return false;  // immediate_exit stays set
   std::atomic_ref(state_->immediate_exit).store(0, std::memory_order_relaxed);
@@ -255,6 +259,28 @@ bool Vcpu::wait_until_wanted() {
   if (paused) [[maybe_unused]]
     int told = ::ioctl(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
   return true;
+}
+
+// On the vCPU's thread, which alone may ask the kernel: anybody else would wait until the vCPU
+// leaves the guest, and has no right to.
+void Vcpu::take_registers() {
+  if (!registers_wanted_) return;
+  registers_wanted_ = false;
+  const Result<kvm_regs> general = regs();
+  const Result<kvm_sregs> special = sregs();
+  if (general && special) registers_ = VcpuRegisters{*general, *special};
+  registers_taken_.notify_all();
+}
+
+std::optional<VcpuRegisters> Vcpu::registers(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  registers_.reset();
+  registers_wanted_ = true;
+  std::atomic_ref(state_->immediate_exit).store(1, std::memory_order_relaxed);
+  changed_.notify_all();
+  if (thread_.joinable()) ::pthread_kill(thread_.native_handle(), kick_signal());
+  registers_taken_.wait_for(lock, patience, [this] { return !registers_wanted_; });
+  return registers_;
 }
 
 void Vcpu::want(Wanted wanted) {

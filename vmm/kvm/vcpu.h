@@ -5,11 +5,13 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -41,6 +43,11 @@ struct VcpuStats {
   std::uint64_t mmio_exits = 0;
   std::uint64_t other_exits = 0;  // signals
   std::uint64_t cpu_time_ns = 0;  // of its thread, the guest's time and the devices'
+};
+
+struct VcpuRegisters {
+  kvm_regs general;
+  kvm_sregs special;
 };
 
 class Vcpu {
@@ -82,6 +89,10 @@ class Vcpu {
 
   // From any thread, until join().
   VcpuStats stats() const;
+  // From any thread but the vCPU's, until join(): the registers as they are now; the guest stands
+  // still for a moment. Nothing where the vCPU has ended, or is held up by a device for longer than
+  // `patience`.
+  std::optional<VcpuRegisters> registers(std::chrono::milliseconds patience);
 
  private:
   Vcpu(UniqueFd fd, std::uint32_t id, kvm_run* state, std::size_t state_size);
@@ -89,6 +100,7 @@ class Vcpu {
   void want(Wanted wanted);
   bool interrupted() const;
   bool wait_until_wanted();
+  void take_registers();
   void serve_port_exit(const Bus& ports);
   void serve_mmio_exit(const Bus& mmio);
   VcpuEnd describe_exit() const;
@@ -110,6 +122,9 @@ class Vcpu {
   std::condition_variable changed_;
   Wanted wanted_ = Wanted::kRun;
   bool held_ = false;
+  bool registers_wanted_ = false;
+  std::optional<VcpuRegisters> registers_;
+  std::condition_variable registers_taken_;
 };
 
 }  // namespace vmm::kvm

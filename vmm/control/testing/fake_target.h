@@ -20,6 +20,7 @@ struct FakeTarget final : Target {
   }
   void resume() override { is_paused = false; }
   nlohmann::ordered_json stat() override { return {{"answer", 42}, {"file", file}}; }
+  nlohmann::ordered_json debug() override { return {{{"id", 0}}}; }
   Result<void> inflate(std::uint64_t bytes) override {
     balloon = bytes;
     return {};

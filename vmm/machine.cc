@@ -53,7 +53,8 @@ constexpr auto kPauseTimeout = std::chrono::seconds(1);
 
 static_assert(layout::kPciEcamSize == pci::Root::kEcamSize);
 
-Result<GuestMemory> create_memory(std::uint64_t bytes, bool huge_pages) {
+Result<GuestMemory> create_memory(const MachineConfig& config) {
+  const std::uint64_t bytes = config.memory_bytes;
   if (bytes < x86::kMinRam) {
     return fail(ErrorKind::kInvalid, fmt::format("--mem: {} bytes are too little, a guest needs at "
                                                  "least {} MiB",
@@ -66,11 +67,14 @@ Result<GuestMemory> create_memory(std::uint64_t bytes, bool huge_pages) {
                                                  "has",
                                                  bytes >> 20, host_bytes >> 20));
   }
-  if (!huge_pages) return GuestMemory::create(x86::ram_ranges(bytes));
-  if (bytes % GuestMemory::kHugePage != 0) {
+  if (config.huge_pages && bytes % GuestMemory::kHugePage != 0) {
     return fail(ErrorKind::kInvalid, "--hugepages: --mem must be a multiple of 2 MiB");
   }
-  return GuestMemory::create(x86::ram_ranges(bytes), GuestMemory::Pages::kReserved);
+  using Pages = GuestMemory::Pages;
+  return GuestMemory::create(x86::ram_ranges(bytes),
+                             {.pages = config.huge_pages ? Pages::kReserved : Pages::kAny,
+                              .shared = config.memory_shared,
+                              .file = config.memory_file});
 }
 
 // In the guest's order, the seed last.
@@ -201,7 +205,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
                                                  legacy::ConsoleSink& console,
                                                  std::unique_ptr<virtio::NetBackend> net) {
   // Cheap checks of what the user gave come before anything is started.
-  VMM_TRY(GuestMemory memory, create_memory(config.memory_bytes, config.huge_pages));
+  VMM_TRY(GuestMemory memory, create_memory(config));
   VMM_TRY(kvm::Kvm kvm, kvm::Kvm::open());
   VMM_TRY(std::unique_ptr<kvm::Vm> vm, kvm::Vm::create(kvm));
   VMM_TRY(EndSignal end, EndSignal::create());

@@ -23,6 +23,9 @@ struct MachineConfig {
   std::string params;  // the kernel command line as the user gave it
   std::uint64_t memory_bytes = std::uint64_t{512} << 20;
   bool huge_pages = false;  // only of the host's reserved ones (GuestMemory::Pages)
+  // GuestMemory::Backing.
+  bool memory_shared = false;
+  std::string memory_file;
   std::uint32_t nr_cpus = 1;
   std::vector<std::string> hidden_cpu_flags;  // arch/x86/cpu_flags.h
   std::vector<unsigned> pinned_to;            // processor of the host for each vCPU; empty: any

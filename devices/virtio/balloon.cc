@@ -174,7 +174,7 @@ void Balloon::take_reported(std::span<const iovec> pages) {
 }
 
 void Balloon::give_back(std::byte* host, std::size_t size) {
-  if (::madvise(host, size, MADV_DONTNEED) != 0) return;
+  if (!memory_.give_back(host, size)) return;
   returned_bytes_.fetch_add(size, std::memory_order_relaxed);
 }
 

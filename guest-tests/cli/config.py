@@ -185,6 +185,31 @@ class Cases:
             same(done.returncode, 1, done.stderr)
             assert done.stderr.startswith(b"vmm: --dump-dtb") and done.stderr.count(b"\n") == 1, done.stderr
 
+    def memory(self):
+        code = say(b"h") + POWER_OFF + LOOP
+        kernel = ["-k", self.file("kernel", pvh_kernel(code))]
+        path = self.path("memory")
+        with self.tap.step("--mem shared,file= makes the file, and the guest's memory is in it"):
+            done = self.run(*kernel, "-m", f"16,shared,file={path}")
+            same((done.returncode, done.stdout), (0, b"h"), done.stderr)
+            same(os.path.getsize(path), 16 << 20, "its size")
+            with open(path, "rb") as file:
+                file.seek(1 << 20)
+                same(file.read(len(code)), code, "what is at 1 MiB")
+        with self.tap.step("--mem file= without shared leaves the file as it is"):
+            with open(path, "wb") as file:
+                file.truncate(16 << 20)
+            same(self.run(*kernel, "-m", f"16,file={path}").returncode, 0, "the run")
+            with open(path, "rb") as file:
+                same(file.read().count(0), 16 << 20, "zeros")
+        with self.tap.step("--mem refuses a file that is too small, and reserved pages of a file"):
+            for wanted, flags in (("takes", ["-m", f"32,file={path}"]),
+                                  ("--hugepages", ["-m", f"16,file={path}", "--hugepages"]),
+                                  ("is no file", ["-m", "16,shared,file=/dev/zero"])):
+                done = self.run(*kernel, *flags)
+                same(done.returncode, 1, done.stderr)
+                assert wanted in done.stderr.decode() and done.stderr.count(b"\n") == 1, done.stderr
+
     def processors(self):
         kernel = ["-k", self.file("cpuid", pvh_kernel(SEND_HYPERVISOR_BIT)), "-m", "16"]
         with self.tap.step("--cpu host,-FLAG takes a feature from the guest"):
@@ -227,6 +252,7 @@ def main():
         cases.dry_runs()
         cases.device_tree()
         cases.processors()
+        cases.memory()
         return cases.tap.finish()
 
 

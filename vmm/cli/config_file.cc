@@ -27,8 +27,9 @@ bool is_list(const CLI::Option& option) {
   return option.get_items_expected_max() > 1;
 }
 bool takes_number(const CLI::Option& option) {
-  const std::string type = option.get_type_name();  // what a check takes may follow a ':'
-  const std::string_view name = std::string_view(type).substr(0, type.find(':'));
+  // What a check takes may follow a ':', and what may stand behind the number a '['.
+  const std::string type = option.get_type_name();
+  const std::string_view name = std::string_view(type).substr(0, type.find_first_of(":["));
   return name == "N" || name == "PORT" || name == "SIZE";
 }
 

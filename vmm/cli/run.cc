@@ -16,11 +16,11 @@
 #include "vmm/cli/cpu_option.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/dry_run.h"
+#include "vmm/cli/memory_option.h"
 #include "vmm/cli/net_option.h"
 #include "vmm/cli/reboot.h"
 #include "vmm/cli/root_watch.h"
 #include "vmm/cli/session.h"
-#include "vmm/cli/size.h"
 #include "vmm/cloud_init.h"
 #include "vmm/control/directory.h"
 #include "vmm/control/listener.h"
@@ -110,8 +110,10 @@ void add_options(CLI::App& app, RunFlags& flags) {
                  "Files for cloud-init in the guest, which finds them on a last, read-only disk; "
                  "without META-DATA one with the machine's name")
       ->type_name("USER-DATA[,META-DATA]");
-  app.add_option("-m,--mem", flags.memory, "Guest memory in MiB, or with a suffix K, M, G")
-      ->type_name("SIZE")
+  app.add_option("-m,--mem", flags.memory,
+                 "Guest memory in MiB, or with a suffix K, M, G; shared: other processes can map "
+                 "it; file=: it begins as that file, and with shared is that file")
+      ->type_name("SIZE[,shared][,file=FILE]")
       ->capture_default_str();
   app.add_flag("--hugepages", flags.huge_pages,
                "Guest memory from the 2 MiB pages that the host has reserved (sysctl "
@@ -212,7 +214,7 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.sandbox = flags.sandbox;
   config.sandbox.enabled = !flags.no_sandbox;
   VMM_CHECK(sandbox::check(config.sandbox));
-  VMM_TRY(config.memory_bytes, parse_size(flags.memory, std::uint64_t{1} << 20, "--mem"));
+  VMM_CHECK(parse_memory_option(flags.memory, config));
   const std::size_t nr_disks = flags.disks.size() + (flags.cloud_init.empty() ? 0 : 1);
   if (nr_disks > MachineConfig::kMaxDisks) {
     return fail(ErrorKind::kInvalid, fmt::format("--disk: {} disks are too many, {} is the limit",

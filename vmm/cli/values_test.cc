@@ -8,6 +8,7 @@
 #include "vmm/cli/cpu_option.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/escape.h"
+#include "vmm/cli/memory_option.h"
 #include "vmm/cli/net_option.h"
 #include "vmm/cli/size.h"
 #include "vmm/cli/stat.h"
@@ -129,6 +130,23 @@ TEST_CASE("parse_disk_option: every option arrives", "[cli]") {
   CHECK(parse_disk_option("x,werror=report")->write_errors == disk::WriteErrors::kReport);
   CHECK(parse_disk_option("x,queues=4")->nr_queues == 4);
   CHECK(parse_disk_option("x")->nr_queues == 0);
+}
+
+TEST_CASE("parse_memory_option: a size, and where the memory is", "[cli]") {
+  MachineConfig config;
+  REQUIRE(parse_memory_option("2G", config));
+  CHECK(config.memory_bytes == std::uint64_t{2} << 30);
+  CHECK_FALSE(config.memory_shared);
+  REQUIRE(parse_memory_option("64,shared,file=/dev/shm/a,b", config));
+  CHECK(config.memory_bytes == 64 << 20);
+  CHECK(config.memory_shared);
+  CHECK(config.memory_file == "/dev/shm/a,b");
+  for (const char* bad : {"", "64,", "64,share", "64,file=", ",shared", "64,shared,"}) {
+    const Result<void> refused = parse_memory_option(bad, config);
+    INFO(bad);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message().starts_with("--mem"));
+  }
 }
 
 TEST_CASE("parse_cpu_option: features can be taken from the host's", "[cli]") {

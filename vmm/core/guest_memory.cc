@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/core/guest_memory.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <linux/memfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cassert>
 
@@ -12,17 +15,24 @@ namespace {
 constexpr std::uint64_t kPageSize = 4096;
 constexpr std::uint64_t kHugePage = GuestMemory::kHugePage;
 
+// What mmap(2) takes: the file, or with -1 memory without one.
+struct Source {
+  int fd = -1;
+  std::uint64_t offset = 0;
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+};
+
 // The kernel reserves them here, or fails: a guest does not end for want of one.
-void* map_reserved(std::uint64_t size) {
+void* map_reserved(std::uint64_t size, const Source& source) {
   constexpr int kTwoMiB = 21 << MAP_HUGE_SHIFT;
-  void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | kTwoMiB, -1, 0);
+  void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, source.flags | MAP_HUGETLB | kTwoMiB,
+                        source.fd, static_cast<off_t>(source.offset));
   return mapped == MAP_FAILED ? nullptr : mapped;
 }
 
 // Where `start` is in its huge page, so is the address given: only then KVM can map the guest's
 // huge pages as such (Linux: arch/x86/kvm/x86.c, kvm_alloc_memslot_metadata).
-void* map_aligned(GuestAddress start, std::uint64_t size) {
+void* map_aligned(GuestAddress start, std::uint64_t size, const Source& source) {
   // NORESERVE: an over-committed guest is the user's choice; the host's OOM handling decides, as
   // for any process.
   void* mapped = ::mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE,
@@ -30,43 +40,96 @@ void* map_aligned(GuestAddress start, std::uint64_t size) {
   if (mapped == MAP_FAILED) return nullptr;
   auto* first = static_cast<std::byte*>(mapped);
   const std::uint64_t before = (start.value - reinterpret_cast<std::uintptr_t>(first)) % kHugePage;
+  std::byte* host = first + before;
   if (before > 0) ::munmap(first, before);
-  if (before < kHugePage) ::munmap(first + before + size, kHugePage - before);
-  return first + before;
+  if (before < kHugePage) ::munmap(host + size, kHugePage - before);
+  if (source.fd < 0) return host;
+  void* in_place =
+      ::mmap(host, size, PROT_READ | PROT_WRITE, source.flags | MAP_FIXED | MAP_NORESERVE,
+             source.fd, static_cast<off_t>(source.offset));
+  if (in_place == host) return host;
+  ::munmap(host, size);
+  return nullptr;
+}
+
+Result<UniqueFd> open_file(const std::string& path, std::uint64_t size) {
+  const std::string flag = fmt::format("--mem: {}", path);
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return fail_errno(errno, flag);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return fail_errno(errno, flag);
+  if (!S_ISREG(info.st_mode)) {
+    return fail(ErrorKind::kInvalid, fmt::format("{}: is no file", flag));
+  }
+  if (info.st_size == 0) {
+    if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return fail_errno(errno, flag);
+  } else if (static_cast<std::uint64_t>(info.st_size) < size) {
+    return fail(ErrorKind::kInvalid, fmt::format("{}: has {} bytes, the guest's memory takes {}",
+                                                 flag, info.st_size, size));
+  }
+  return fd;
+}
+
+Result<UniqueFd> make_memory_file(std::uint64_t size, bool reserved) {
+  const unsigned pages = reserved ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+  UniqueFd fd(::memfd_create("guest-memory", MFD_CLOEXEC | pages));
+  if (!fd) return fail_errno(errno, "--mem: memfd_create");
+  if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
+    return fail_errno(errno, fmt::format("--mem: shared memory of {} MiB", size >> 20));
+  }
+  return fd;
 }
 
 }  // namespace
 
-Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, Pages pages) {
-  GuestMemory memory{std::vector<Region>()};
-  std::uint64_t previous_end = 0;
+Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, const Backing& backing) {
+  const bool reserved = backing.pages == Pages::kReserved;
+  std::uint64_t total = 0;
+  for (const Range& range : ranges) total += range.size;
+  GuestMemory memory;
+  UniqueFd file;
+  if (!backing.file.empty()) {
+    if (reserved) {
+      return fail(ErrorKind::kInvalid, "--hugepages: not for memory in a file (--mem file=)");
+    }
+    VMM_TRY(file, open_file(backing.file, total));
+  } else if (backing.shared) {
+    VMM_TRY(file, make_memory_file(total, reserved));
+  }
+  std::uint64_t previous_end = 0, offset = 0;
   for (const Range& range : ranges) {
     assert(range.size > 0 && range.size % kPageSize == 0 && range.start.value % kPageSize == 0);
     assert(range.start.value >= previous_end);
     previous_end = range.start.value + range.size;
-
-    if (pages == Pages::kReserved) {
-      assert(range.size % kHugePage == 0 && range.start.value % kHugePage == 0);
-      void* host = map_reserved(range.size);
-      if (host == nullptr) {
-        return fail_errno(errno, fmt::format("--hugepages: cannot take {} pages of 2 MiB: reserve "
-                                             "more with sysctl vm.nr_hugepages",
-                                             range.size / kHugePage));
-      }
-      memory.regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
-      ::madvise(host, range.size, MADV_DONTDUMP);
-      continue;
-    }
-    void* host = map_aligned(range.start, range.size);
-    if (host == nullptr) {
-      return fail_errno(
-          errno, fmt::format("guest memory: cannot map {} MiB (see --mem)", range.size >> 20));
-    }
-    memory.regions_.push_back({range.start, range.size, static_cast<std::byte*>(host)});
-    ::madvise(host, range.size, MADV_DONTDUMP);  // guest secrets stay out of our core dumps
-    ::madvise(host, range.size, MADV_HUGEPAGE);  // fails where the kernel has none
+    VMM_CHECK(memory.map(range, offset, backing, file.get()));
+    offset += range.size;
   }
+  if (backing.shared) memory.file_ = std::move(file);
   return memory;
+}
+
+Result<void> GuestMemory::map(const Range& range, std::uint64_t offset, const Backing& backing,
+                              int fd) {
+  Source source;
+  if (fd >= 0) source = {fd, offset, backing.shared ? MAP_SHARED : MAP_PRIVATE};
+  const bool reserved = backing.pages == Pages::kReserved;
+  assert(!reserved || (range.size % kHugePage == 0 && range.start.value % kHugePage == 0));
+  void* host =
+      reserved ? map_reserved(range.size, source) : map_aligned(range.start, range.size, source);
+  if (host == nullptr && reserved) {
+    return fail_errno(errno, fmt::format("--hugepages: cannot take {} pages of 2 MiB: reserve "
+                                         "more with sysctl vm.nr_hugepages",
+                                         range.size / kHugePage));
+  }
+  if (host == nullptr) {
+    return fail_errno(errno,
+                      fmt::format("guest memory: cannot map {} MiB (see --mem)", range.size >> 20));
+  }
+  regions_.push_back({range.start, range.size, static_cast<std::byte*>(host), offset});
+  ::madvise(host, range.size, MADV_DONTDUMP);  // guest secrets stay out of our core dumps
+  // Fails where the kernel has none.
+  if (!reserved) ::madvise(host, range.size, MADV_HUGEPAGE);
+  return {};
 }
 
 GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
@@ -74,6 +137,7 @@ GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
     unmap();
     regions_ = std::move(other.regions_);
     other.regions_.clear();
+    file_ = std::move(other.file_);
   }
   return *this;
 }
@@ -91,6 +155,11 @@ std::uint64_t GuestMemory::total_size() const {
   std::uint64_t total = 0;
   for (const Region& region : regions_) total += region.size;
   return total;
+}
+
+// What is shared stays in its file otherwise.
+bool GuestMemory::give_back(std::byte* host, std::uint64_t size) const {
+  return ::madvise(host, size, file_ ? MADV_REMOVE : MADV_DONTNEED) == 0;
 }
 
 Result<void> GuestMemory::read(GuestAddress from, std::span<std::byte> to) const {

@@ -12,10 +12,12 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
 #include <type_traits>
 #include <vector>
 
 #include "vmm/core/result.h"
+#include "vmm/core/unique_fd.h"
 
 namespace vmm {
 
@@ -42,6 +44,7 @@ class GuestMemory {
     GuestAddress start;
     std::uint64_t size;
     std::byte* host;
+    std::uint64_t offset = 0;  // in the file, where there is one
   };
 
   enum class Pages {
@@ -50,12 +53,24 @@ class GuestMemory {
   };
   static constexpr std::uint64_t kHugePage = 2 << 20;  // bytes
 
+  // Where the bytes are.
+  struct Backing {
+    Pages pages = Pages::kAny;
+    // Other processes can map them too: they are in file() for good. Without, a file's bytes are
+    // what the guest begins with, and stay as they are.
+    bool shared = false;
+    std::string file;  // path; empty: in no file that has a name
+  };
+
   // Maps anonymous memory for each range; ranges must be page-aligned, ascending, and must not
   // overlap. Nothing is touched: pages appear as the guest uses them, huge ones where the host has
   // them (MADV_HUGEPAGE), and core dumps leave them out (MADV_DONTDUMP).
   // With kReserved sizes must be multiples of kHugePage, and all pages are taken at once or not at
   // all.
-  static Result<GuestMemory> create(std::span<const Range> ranges, Pages pages = Pages::kAny);
+  // A file holds the ranges one behind the other; it is made if it is not there, and gets its size
+  // if it is empty. One that is too small is an error, as are reserved pages of a file.
+  static Result<GuestMemory> create(std::span<const Range> ranges, const Backing& backing);
+  static Result<GuestMemory> create(std::span<const Range> ranges) { return create(ranges, {}); }
 
   GuestMemory(GuestMemory&& other) noexcept = default;
   GuestMemory& operator=(GuestMemory&& other) noexcept;
@@ -63,6 +78,12 @@ class GuestMemory {
 
   std::span<const Region> regions() const { return regions_; }
   std::uint64_t total_size() const;
+  // Lets go of what whole pages hold, of one region; they read as zeros when they are used again,
+  // or as what the file has that they were made from. Whether the host went along.
+  bool give_back(std::byte* host, std::uint64_t size) const;
+  // What other processes can map, region by region, at Region::offset; -1: nothing, it is not
+  // shared.
+  int shared_file() const { return file_.get(); }
 
   // `size` bytes at `start`, all inside one region. Fails with kOutOfRange.
   Result<std::span<std::byte>> slice(GuestAddress start, std::uint64_t size) const {
@@ -97,11 +118,14 @@ class GuestMemory {
   const { return write(to, std::as_bytes(std::span(&object, 1))); }
 
  private:
-  explicit GuestMemory(std::vector<Region> regions) : regions_(std::move(regions)) {}
+  GuestMemory() = default;
   static Unexpected<Error> out_of_range(GuestAddress start, std::uint64_t size);
   void unmap();
 
+  Result<void> map(const Range& range, std::uint64_t offset, const Backing& backing, int fd);
+
   std::vector<Region> regions_;
+  UniqueFd file_;
 };
 
 }  // namespace vmm

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/core/guest_memory.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -10,6 +13,8 @@
 
 namespace vmm {
 namespace {
+
+const GuestMemory::Backing kReserved = {.pages = GuestMemory::Pages::kReserved};
 
 GuestMemory two_regions() {
   const GuestMemory::Range ranges[] = {{GuestAddress(0), 0x2000}, {GuestAddress(0x10000), 0x1000}};
@@ -78,7 +83,7 @@ TEST_CASE("GuestMemory: the guest's secrets are not in a core dump of ours", "[c
 
 TEST_CASE("GuestMemory: reserved huge pages are all there, or there is no memory", "[core]") {
   const GuestMemory::Range small[] = {{GuestAddress(0), 4 << 20}};
-  Result<GuestMemory> memory = GuestMemory::create(small, GuestMemory::Pages::kReserved);
+  Result<GuestMemory> memory = GuestMemory::create(small, kReserved);
   if (memory) {
     CHECK(reinterpret_cast<std::uintptr_t>(memory->regions().front().host) %
               GuestMemory::kHugePage ==
@@ -89,7 +94,7 @@ TEST_CASE("GuestMemory: reserved huge pages are all there, or there is no memory
   }
   // No host has reserved 16 TiB.
   const GuestMemory::Range large[] = {{GuestAddress(0), std::uint64_t{1} << 44}};
-  CHECK(!GuestMemory::create(large, GuestMemory::Pages::kReserved));
+  CHECK(!GuestMemory::create(large, kReserved));
 }
 
 TEST_CASE("GuestMemory: the guest's huge pages lie on the host's", "[core]") {
@@ -105,6 +110,47 @@ TEST_CASE("GuestMemory: the guest's huge pages lie on the host's", "[core]") {
           range.start.value % kHugePage);
     REQUIRE(memory.write_object(range.start + (range.size - 1), std::uint8_t{1}));
   }
+}
+
+TEST_CASE("GuestMemory: shared memory can be mapped from its file, region by region", "[core]") {
+  const GuestMemory::Range ranges[] = {{GuestAddress(0), 0x2000}, {GuestAddress(0x10000), 0x1000}};
+  GuestMemory memory = *GuestMemory::create(ranges, {.shared = true});
+  CHECK(two_regions().shared_file() == -1);
+  REQUIRE(memory.shared_file() >= 0);
+  REQUIRE(memory.write_object<std::uint32_t>(GuestAddress(0x10ffc), 0xfeedbeef));
+  const GuestMemory::Region& last = memory.regions().back();
+  std::uint32_t seen = 0;
+  REQUIRE(::pread(memory.shared_file(), &seen, sizeof seen,
+                  static_cast<off_t>(last.offset + 0xffc)) == sizeof seen);
+  CHECK(seen == 0xfeedbeef);
+  REQUIRE(memory.give_back(last.host, last.size));
+  CHECK(*memory.read_object<std::uint32_t>(GuestAddress(0x10ffc)) == 0);
+}
+
+TEST_CASE("GuestMemory: a file is what the guest begins with, and what it leaves", "[core]") {
+  char path[] = "/tmp/guest-memory-XXXXXX";
+  const UniqueFd fd(::mkstemp(path));
+  REQUIRE(fd);
+  const GuestMemory::Range range[] = {{GuestAddress(0), 0x2000}};
+  const GuestAddress place(0x1000);
+  {
+    GuestMemory memory = *GuestMemory::create(range, {.shared = true, .file = path});
+    REQUIRE(memory.write_object<std::uint32_t>(place, 1));
+  }
+  {
+    GuestMemory memory = *GuestMemory::create(range, {.file = path});
+    CHECK(*memory.read_object<std::uint32_t>(place) == 1);
+    REQUIRE(memory.write_object<std::uint32_t>(place, 2));
+    CHECK(memory.shared_file() == -1);
+  }
+  CHECK(*GuestMemory::create(range, {.file = path})->read_object<std::uint32_t>(place) == 1);
+  const GuestMemory::Range larger[] = {{GuestAddress(0), 0x3000}};
+  CHECK(GuestMemory::create(larger, {.file = path}).error().message().find("takes 12288") !=
+        std::string::npos);
+  ::unlink(path);
+  CHECK_FALSE(GuestMemory::create(range, {.file = "/dev/zero"}));
+  CHECK_FALSE(GuestMemory::create(
+      range, {.pages = GuestMemory::Pages::kReserved, .shared = true, .file = path}));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vmm/machine.h"
+#include "vmm/machine_disk.h"
 #include "vmm/machine_stat.h"
 
 namespace vmm {
@@ -32,6 +33,8 @@ Json to_json(const disk::CacheStatistics& cache) {
 Json to_json(const DiskStat& disk, std::size_t index) {
   Json json = {{"name", device_name(index)},
                {"file", disk.file},
+               {"device", disk.file_id.device},
+               {"inode", disk.file_id.inode},
                {"format", disk.format},
                {"size", disk.size},
                {"read_only", disk.read_only},
@@ -55,6 +58,17 @@ Json to_json(const DiskStat& disk, std::size_t index) {
       json["caches"].push_back(to_json(cache));
   }
   return json;
+}
+
+Json to_json(const disk::qcow::Snapshot& snapshot) {
+  return {{"id", snapshot.id},
+          {"name", snapshot.name},
+          {"date_seconds", snapshot.date_seconds},
+          {"date_nanoseconds", snapshot.date_nanoseconds},
+          {"vm_clock_ns", snapshot.vm_clock_nanoseconds},
+          {"vm_state_size", snapshot.vm_state_size},
+          {"instruction_count", snapshot.instruction_count},
+          {"disk_size", snapshot.disk_size}};
 }
 
 // By tag; virtio 1.2, 5.5.6.3.
@@ -170,6 +184,21 @@ Result<void> ControlTarget::limit_disk(const std::string& disk,
                                        std::optional<std::uint64_t> operations,
                                        std::optional<std::uint64_t> bytes) {
   return machine_.limit_disk(disk, operations, bytes);
+}
+
+Result<void> ControlTarget::change_snapshot(const std::string& disk, SnapshotChange change,
+                                            const std::string& name) {
+  VMM_TRY(MachineDisk * found, machine_.find_disk(disk));
+  return change == SnapshotChange::kCreate ? found->create_snapshot(name)
+                                           : found->delete_snapshot(name);
+}
+
+Result<Json> ControlTarget::snapshots(const std::string& disk) {
+  VMM_TRY(MachineDisk * found, machine_.find_disk(disk));
+  VMM_TRY(const std::vector<disk::qcow::Snapshot> snapshots, found->snapshots());
+  Json json = Json::array();
+  for (const disk::qcow::Snapshot& snapshot : snapshots) json.push_back(to_json(snapshot));
+  return json;
 }
 
 Json ControlTarget::stat() {

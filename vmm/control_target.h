@@ -26,6 +26,9 @@ class ControlTarget final : public control::Target {
   Result<void> grow_disk(const std::string& disk, std::uint64_t size) override;
   Result<void> limit_disk(const std::string& disk, std::optional<std::uint64_t> operations,
                           std::optional<std::uint64_t> bytes) override;
+  Result<void> change_snapshot(const std::string& disk, SnapshotChange change,
+                               const std::string& name) override;
+  Result<nlohmann::ordered_json> snapshots(const std::string& disk) override;
 
  private:
   Machine& machine_;

@@ -79,7 +79,9 @@ class Machine {
   bool disks_read() const;  // by the guest: it has a driver for them
 
   // From any thread, between start() and finish(). `disk`: "vda", ..., or the file as the
-  // configuration names it; fails with kNotFound. Growing may take some seconds.
+  // configuration names it; fails with kNotFound.
+  Result<MachineDisk*> find_disk(std::string_view disk);
+  // Growing may take some seconds.
   Result<void> grow_disk(std::string_view disk, std::uint64_t size);
   // How much memory the guest shall do without, in bytes. It gives it when it can. Fails with
   // kUnsupported where the machine has no balloon.
@@ -111,7 +113,6 @@ class Machine {
 
  private:
   struct Parts;
-  Result<MachineDisk*> find_disk(std::string_view name);
   explicit Machine(std::unique_ptr<Parts> parts);
 
   std::unique_ptr<Parts> parts_;

@@ -10,6 +10,7 @@
 #include "devices/virtio/blk.h"
 #include "devices/virtio/transport_base.h"
 #include "disk/grow.h"
+#include "disk/snapshots.h"
 #include "disk/statistics.h"
 #include "vmm/confine_io.h"
 #include "vmm/core/log.h"
@@ -21,7 +22,7 @@
 namespace vmm {
 namespace {
 
-constexpr auto kGrowTimeout = std::chrono::seconds(8);
+constexpr auto kMaintenanceTimeout = std::chrono::seconds(8);
 constexpr auto kStatTimeout = std::chrono::milliseconds(500);
 
 Task<Result<DiskPartitions>> look_for_partitions(disk::Disk& disk) {
@@ -53,6 +54,7 @@ Result<std::unique_ptr<MachineDisk>> MachineDisk::open(disk::DiskOptions options
   IoThread& io = *self->thread_;
   VMM_TRY(self->disk_,
           io.call([&] { return disk::open_disk(io.loop(), disk::DiskOptions(self->options_)); }));
+  self->file_id_ = file_id(self->options_.path);
   log::info("{}: {}, {} MiB{}", self->options_.path, self->disk_->format(),
             self->disk_->size() >> 20, self->disk_->read_only() ? ", read-only" : "");
   return self;
@@ -106,6 +108,7 @@ Result<void> MachineDisk::confine(const sandbox::SandboxConfig& config) {
 DiskStat MachineDisk::stat() {
   DiskStat stat;
   stat.file = options_.path;
+  stat.file_id = file_id_;
   stat.format = disk_->format();
   stat.read_only = disk_->read_only();
   if (blk_) {
@@ -125,25 +128,67 @@ DiskStat MachineDisk::stat() {
   return stat;
 }
 
-Task<void> MachineDisk::grow_now(std::uint64_t size, Promise promise) {
-  auto work = [this, size] { return disk::grow(*disk_, size); };
-  Result<void> done = co_await blk_->maintain(std::move(work));
-  if (done) {
-    log::info("{}: has {} bytes now", options_.path, size);
+// `done`: what the log says then.
+Task<void> MachineDisk::maintain_now(Work work, std::string done, Promise promise) {
+  Result<void> result = co_await blk_->maintain(std::move(work));
+  if (result) {
+    log::info("{}: {}", options_.path, done);
   } else {
-    done = Unexpected(std::move(done).error().with_context(options_.path));
+    result = Unexpected(std::move(result).error().with_context(options_.path));
   }
-  promise->set_value(std::move(done));
+  promise->set_value(std::move(result));
+}
+
+Result<void> MachineDisk::maintain(Work work, std::string done) {
+  auto promise = std::make_shared<std::promise<Result<void>>>();
+  std::future<Result<void>> result = promise->get_future();
+  auto start = [this, work = std::move(work), done = std::move(done), promise] {
+    spawn(work_, maintain_now(work, done, promise));
+  };
+  thread_->loop().post(std::move(start));
+  if (result.wait_for(kMaintenanceTimeout) == std::future_status::ready) return result.get();
+  return fail(ErrorKind::kBusy,
+              fmt::format("{}: not done yet; it is when the disk has the time", options_.path));
 }
 
 Result<void> MachineDisk::grow(std::uint64_t size) {
-  auto promise = std::make_shared<std::promise<Result<void>>>();
-  std::future<Result<void>> done = promise->get_future();
+  return maintain([this, size] { return disk::grow(*disk_, size); },
+                  fmt::format("has {} bytes now", size));
+}
+
+Result<void> MachineDisk::check_snapshots() const {
+  if (!options_.temporary) return {};
+  return fail(ErrorKind::kUnsupported,
+              fmt::format("{}: what the guest writes to it is dropped at the end (snapshot), and "
+                          "is in no image that could keep it",
+                          options_.path));
+}
+
+Result<void> MachineDisk::create_snapshot(std::string name) {
+  VMM_CHECK(check_snapshots());
+  return maintain([this, name] { return disk::create_snapshot(*disk_, name); },
+                  fmt::format("has the snapshot '{}' now", name));
+}
+
+Result<void> MachineDisk::delete_snapshot(std::string id_or_name) {
+  VMM_CHECK(check_snapshots());
+  return maintain([this, id_or_name] { return disk::delete_snapshot(*disk_, id_or_name); },
+                  fmt::format("has the snapshot '{}' no more", id_or_name));
+}
+
+Result<std::vector<disk::qcow::Snapshot>> MachineDisk::snapshots() {
+  VMM_CHECK(check_snapshots());
+  using All = Result<std::vector<disk::qcow::Snapshot>>;
+  auto promise = std::make_shared<std::promise<All>>();
+  std::future<All> all = promise->get_future();
   thread_->loop().post(
-      [this, size, promise = std::move(promise)] { spawn(work_, grow_now(size, promise)); });
-  if (done.wait_for(kGrowTimeout) == std::future_status::ready) return done.get();
-  return fail(ErrorKind::kBusy,
-              fmt::format("{}: grows when its requests under way are done", options_.path));
+      [promise, disk = disk_.get()] { promise->set_value(disk::snapshots_of(*disk)); });
+  if (all.wait_for(kMaintenanceTimeout) != std::future_status::ready) {
+    return fail(ErrorKind::kBusy, fmt::format("{}: the disk's thread is busy", options_.path));
+  }
+  All found = all.get();
+  if (found) return found;
+  return Unexpected(std::move(found).error().with_context(options_.path));
 }
 
 void MachineDisk::set_rate_limits(RateLimits limits) {

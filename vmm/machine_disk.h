@@ -7,10 +7,13 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "disk/open_disk.h"
+#include "disk/qcow/snapshot_table.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/result.h"
+#include "vmm/file_id.h"
 #include "vmm/io/io_thread.h"
 #include "vmm/io/throttle.h"
 #include "vmm/sandbox/sandbox.h"
@@ -53,6 +56,10 @@ class MachineDisk {
   // From any thread but the disk's, between attach() and close(). Waits for the disk's thread, but
   // not for ever: kBusy where it is still at it then, and goes on.
   Result<void> grow(std::uint64_t size);
+  // Of the image; the same holds.
+  Result<void> create_snapshot(std::string name);
+  Result<void> delete_snapshot(std::string id_or_name);
+  Result<std::vector<disk::qcow::Snapshot>> snapshots();
   // From any thread, after attach().
   void set_rate_limits(RateLimits limits);
   RateLimits rate_limits() const;
@@ -73,12 +80,16 @@ class MachineDisk {
   MachineDisk(disk::DiskOptions options, std::unique_ptr<IoThread> thread);
 
   using Promise = std::shared_ptr<std::promise<Result<void>>>;
-  Task<void> grow_now(std::uint64_t size, Promise promise);
+  using Work = std::function<Task<Result<void>>()>;
+  Result<void> maintain(Work work, std::string done);
+  Task<void> maintain_now(Work work, std::string done, Promise promise);
+  Result<void> check_snapshots() const;
 
   const disk::DiskOptions options_;
   std::unique_ptr<IoThread> thread_;
   Gate work_;  // what uses the device, on the disk's thread
   std::unique_ptr<disk::Disk> disk_;
+  FileId file_id_;
   std::unique_ptr<virtio::Blk> blk_;
   std::unique_ptr<virtio::TransportBase> transport_;
 };

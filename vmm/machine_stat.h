@@ -10,6 +10,7 @@
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
 #include "disk/statistics.h"
+#include "vmm/file_id.h"
 #include "vmm/kvm/vcpu.h"
 
 namespace vmm {
@@ -22,6 +23,7 @@ struct VcpuStat {
 
 struct DiskStat {
   std::string file;
+  FileId file_id;  // when it was opened
   std::string format;
   std::uint64_t size = 0;  // bytes
   bool read_only = false;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 
 #include "disk/aligned_buffer.h"
 #include "vmm/core/byte_order.h"
@@ -75,6 +76,16 @@ Result<std::size_t> decode(std::span<const std::byte> bytes, std::size_t index, 
 }
 
 }  // namespace
+
+Snapshot new_snapshot(std::string name) {
+  std::timespec now{};
+  std::timespec_get(&now, TIME_UTC);
+  Snapshot snapshot;
+  snapshot.name = std::move(name);
+  snapshot.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
+  snapshot.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
+  return snapshot;
+}
 
 Task<Result<std::vector<Snapshot>>> load_snapshots(Storage& storage, const Header& header) {
   std::vector<Snapshot> snapshots;

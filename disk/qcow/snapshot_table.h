@@ -25,6 +25,9 @@ struct Snapshot {
   std::vector<std::byte> further_fields;                // extra data this program does not know
 };
 
+// One of this name and moment; its place, id and size are not known yet.
+Snapshot new_snapshot(std::string name);
+
 // Reads and checks the table the header points to. Fails with kInvalid for entries that leave the
 // table or limits; L1 tables are checked for alignment, place and size.
 Task<Result<std::vector<Snapshot>>> load_snapshots(Storage& storage, const Header& header);

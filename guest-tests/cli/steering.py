@@ -281,6 +281,47 @@ class Cases:
                 if kind == "qcow2":
                     self.good("disk", "check", "-q", image)
 
+    def snapshot(self, guest):
+        image = os.path.join(self.directory, "snapshot.qcow2")
+        subprocess.run([self.vmm, "disk", "create", "-q", "-f", "qcow2", image, "64M"], check=True, timeout=LIMIT)
+        with self.tap.step("snapshots of a running machine's image are made through the machine"):
+            other = os.path.join(self.directory, "other-name.qcow2")
+            os.symlink(image, other)
+            with Machine(self, "t-snap", BUSY, "-d", f"{image},format=qcow2") as machine:
+                self.good("disk", "snapshot", "-c", "first", image)
+                self.good("disk", "snapshot", "-c", "second", other)
+                self.good("pause", "t-snap")
+                self.good("disk", "snapshot", "-d", "first", image)
+                self.good("resume", "t-snap")
+                text = self.good("disk", "snapshot", "-l", image)
+                assert "second" in text and "first" not in text, text
+                self.refused(["first"], "disk", "snapshot", "-d", "first", image)
+                self.refused(["t-snap", "ended"], "disk", "snapshot", "-a", "second", image)
+                self.good("stop", "t-snap", "--force")
+                same(machine.wait(), 5, "status")
+            same(self.good("disk", "snapshot", "-l", image), text, "the list of the image alone")
+            self.good("disk", "check", "-q", image)
+            with Machine(self, "t-snap", BUSY, "-d", f"{image},format=qcow2,snapshot"):
+                self.refused(["dropped"], "disk", "snapshot", "-c", "third", image)
+        if guest is None:
+            return
+        with self.tap.step("snapshots are made while the guest writes"):
+            command = [self.vmm, "run", "--name", "t-snap", "-k", guest, "-m", "64", "-d", f"{image},format=qcow2,iops=50"]
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  env=self.environment) as process:
+                try:
+                    comes_true(lambda: self.run("stat", "t-snap").returncode == 0, "the machine")
+                    for number in range(5):
+                        self.good("disk", "snapshot", "-c", f"s{number}", image)
+                    self.good("disk", "snapshot", "-d", "s2", image)
+                    self.good("limit", "t-snap", "vda", "--iops", "0")
+                    same(process.wait(timeout=LIMIT), 0, "status")
+                finally:
+                    process.kill()
+            text = self.good("disk", "snapshot", "-l", image)
+            assert "s4" in text and "s2" not in text, text
+            self.good("disk", "check", "-q", image)
+
     def limit(self, guest):
         if guest is None:
             return
@@ -410,6 +451,7 @@ def main():
         cases.debug()
         cases.balloon()
         cases.grow()
+        cases.snapshot(guest)
         cases.limit(guest)
         cases.names()
         cases.reboots()

@@ -464,14 +464,16 @@ class Scenarios:
             time.sleep(0.3)
 
     def steer(self):
-        """A running guest gives memory back, by itself and when asked, and sees its disk grow."""
+        """A running guest gives memory back, by itself and when asked; its disk grows and gets snapshots."""
         os.environ["XDG_RUNTIME_DIR"] = self.path("runtime")
         os.makedirs(self.path("runtime"), mode=0o700)
-        disk = self.fresh_disk("steer.qcow2")
-        work = ("size=$(cat /sys/block/vda/size); dd if=/dev/zero of=/dev/shm/a bs=1M count=200 2>/dev/null; echo full; sleep 5; "
+        disk, second = self.fresh_disk("steer.qcow2"), self.path("second.qcow2")
+        self.ask("disk", "create", "-q", "-f", "qcow2", second, "64M")
+        work = ("printf before | dd of=/dev/vdb conv=fsync 2>/dev/null; size=$(cat /sys/block/vda/size); dd if=/dev/zero of=/dev/shm/a bs=1M count=200 2>/dev/null; echo full; sleep 5; "
                 "rm /dev/shm/a; echo empty; while test $(cat /sys/block/vda/size) = $size; do sleep 0.2; done; "
-                "echo sectors: $(( $(cat /sys/block/vda/size) - size )); sleep 1000")
-        with self.start([f"{disk},format=qcow2"], work, cpus=2, more=("--name", "steer", "--balloon")) as guest:
+                "echo sectors: $(( $(cat /sys/block/vda/size) - size )); "
+                "printf after. | dd of=/dev/vdb conv=fsync 2>/dev/null; echo written; sleep 1000")
+        with self.start([f"{disk},format=qcow2", f"{second},format=qcow2"], work, cpus=2, more=("--name", "steer", "--balloon")) as guest:
             def balloon():
                 return json.loads(self.ask("stat", "steer", "--output", "json"))["balloon"]
 
@@ -494,13 +496,24 @@ class Scenarios:
                 self.comes_true(lambda: balloon()["actual"] == 0, "an empty balloon")
                 status, output = tool(self.vmm, "balloon", "steer", "512M")
                 require(status == 1 and "cannot give back" in output, output)
+            with self.tap.step("disks that are in use get snapshots", lambda: guest.lines):
+                for image in (disk, second):
+                    self.ask("disk", "snapshot", "-c", "running", image)
             with self.tap.step("a running guest sees that its disk has grown", lambda: guest.lines):
                 self.ask("resize", "steer", "vda", "+64M")
                 line = guest.wait_for("sectors: ")
                 require(line.endswith(f"sectors: {(64 << 20) // 512}"), line)
+                guest.wait_for("written")
             self.ask("stop", "steer", "--force")
             guest.wait()
         self.check_image("steer: qemu-img check finds nothing or leaks", disk, (0, 3))
+        self.check_image("steer: nor in the second disk", second, (0, 3))
+        with self.tap.step("a snapshot holds what the disk held then"):
+            for what, selection in ((b"after.", ()), (b"before", ("-l", "snapshot.name=running"))):
+                status, output = tool("qemu-img", "convert", "-O", "raw", *selection, second, self.path("second.raw"))
+                require(status == 0, output)
+                with open(self.path("second.raw"), "rb") as file:
+                    require(file.read(6) == what, str(what))
 
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,

@@ -5,6 +5,7 @@
 #include <CLI/Formatter.hpp>
 
 #include "vmm/cli/disk.h"
+#include "vmm/cli/steer_snapshot.h"
 #include "vmm/tools/snapshot_tool.h"
 
 namespace vmm::cli {
@@ -36,8 +37,13 @@ Result<int> disk_snapshot_command(const Arguments& arguments) {
                "Although another process may be writing the image");
   app.add_option("IMAGE", config.image.path, "The image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
-  return tools::run_snapshot(config,
-                             tools::Console{.program = arguments.speaker(), .quiet = quiet});
+  const tools::Console console{.program = arguments.speaker(), .quiet = quiet};
+  if (!config.image.force_share) {
+    if (const auto running = machine_that_writes(config.image.path)) {
+      return steer_snapshot(*running, config, console);
+    }
+  }
+  return tools::run_snapshot(config, console);
 }
 
 }  // namespace vmm::cli

@@ -52,13 +52,41 @@ std::optional<std::uint64_t> number(const Json& request, const char* name, std::
   return {};
 }
 
-// The commands that change one disk.
-Json change_disk(const Json& request, bool resize, Target& target) {
+// A member that is text, and not empty; nothing else.
+const std::string* text(const Json& request, const char* name) {
+  const auto found = request.find(name);
+  if (found == request.end() || !found->is_string()) return nullptr;
+  const auto* value = found->get_ptr<const std::string*>();
+  return value->empty() ? nullptr : value;
+}
+
+Json snapshot(const Json& request, const std::string& disk, Target& target) {
+  const std::string* action = text(request, "action");
+  if (action == nullptr) return error("the request has no string 'action'");
+  if (*action == "list") {
+    Result<Json> all = target.snapshots(disk);
+    if (!all) return error(all.error().message());
+    return {{"ok", true}, {"snapshots", std::move(*all)}};
+  }
+  const std::string* name = text(request, "name");
+  if (name == nullptr) return error("the request has no string 'name'");
+  using Change = Target::SnapshotChange;
+  if (*action == "create") return outcome(target.change_snapshot(disk, Change::kCreate, *name));
+  if (*action == "delete") return outcome(target.change_snapshot(disk, Change::kDelete, *name));
+  if (*action == "apply") {
+    return error("the guest uses the disk: a snapshot is applied when the machine has ended");
+  }
+  return error("'action' must be list, create or delete");
+}
+
+// The commands that are about one disk.
+Json steer_disk(const Json& request, std::string_view command, Target& target) {
   const auto disk = request.find("disk");
   if (disk == request.end() || !disk->is_string()) return error("the request has no string 'disk'");
   const std::string& name = disk->get_ref<const std::string&>();
+  if (command == "snapshot") return snapshot(request, name, target);
   std::string bad;
-  if (resize) {
+  if (command == "resize") {
     const auto size = number(request, "size", bad);
     if (!bad.empty() || !size) return error(bad.empty() ? "the request has no 'size'" : bad);
     return outcome(target.grow_disk(name, *size));
@@ -87,8 +115,8 @@ Json carry_out(const Json& request, Target& target) {
   if (command == "stat")
     return {{"ok", true}, {"state", state_of(target)}, {"stat", target.stat()}};
   if (command == "debug") return {{"ok", true}, {"vcpus", target.debug()}};
-  if (command == "resize" || command == "limit") {
-    return change_disk(request, command == "resize", target);
+  if (command == "resize" || command == "limit" || command == "snapshot") {
+    return steer_disk(request, command, target);
   }
   if (command == "balloon") {
     std::string bad;
@@ -98,7 +126,7 @@ Json carry_out(const Json& request, Target& target) {
   }
   return error(
       fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize, "
-                  "limit, balloon, debug",
+                  "limit, snapshot, balloon, debug",
                   command));
 }
 

@@ -34,6 +34,11 @@ class Target {
   // Per second; 0: no limit; nothing: as it is.
   virtual Result<void> limit_disk(const std::string& disk, std::optional<std::uint64_t> operations,
                                   std::optional<std::uint64_t> bytes) = 0;
+  // Of the image behind a disk; done when this comes back.
+  enum class SnapshotChange { kCreate, kDelete };
+  virtual Result<void> change_snapshot(const std::string& disk, SnapshotChange change,
+                                       const std::string& name) = 0;
+  virtual Result<nlohmann::ordered_json> snapshots(const std::string& disk) = 0;  // an array
 };
 
 // Lines, with the newline.

@@ -69,6 +69,31 @@ TEST_CASE("answer: a disk grows, and its limits change one by one", "[control]")
   CHECK(target.iops == 500);
 }
 
+TEST_CASE("answer: snapshots are made, listed and deleted, and not applied", "[control]") {
+  FakeTarget target;
+  for (const char* name : {"a", "b"}) {
+    const Json request = {
+        {"command", "snapshot"}, {"disk", "vda"}, {"action", "create"}, {"name", name}};
+    CHECK(ask(request.dump(), target) == Json{{"ok", true}});
+  }
+  CHECK(ask(R"({"command":"snapshot","disk":"vda","action":"delete","name":"a"})", target) ==
+        Json{{"ok", true}});
+  CHECK(ask(R"({"command":"snapshot","disk":"vda","action":"list"})", target).dump() ==
+        R"({"ok":true,"snapshots":["b"]})");
+  for (const char* bad :
+       {R"({"command":"snapshot","disk":"vda","action":"delete","name":"a"})",
+        R"({"command":"snapshot","disk":"vdb","action":"create","name":"a"})",
+        R"({"command":"snapshot","disk":"vda","action":"create","name":""})",
+        R"({"command":"snapshot","disk":"vda","action":"create"})",
+        R"({"command":"snapshot","disk":"vda","action":"create","name":7})",
+        R"({"command":"snapshot","disk":"vda","action":"apply","name":"b"})",
+        R"({"command":"snapshot","disk":"vda","action":"keep","name":"b"})",
+        R"({"command":"snapshot","disk":"vda"})", R"({"command":"snapshot","action":"list"})"}) {
+    CHECK(ask(bad, target)["ok"] == false);
+  }
+  CHECK(target.all_snapshots == std::vector<std::string>{"b"});
+}
+
 TEST_CASE("answer: debug gives the vCPUs' registers", "[control]") {
   FakeTarget target;
   CHECK(ask(R"({"command":"debug"})", target).dump() == R"({"ok":true,"vcpus":[{"id":0}]})");

@@ -3,8 +3,6 @@
 
 #include <fmt/core.h>
 
-#include <ctime>
-
 #include "disk/qcow/qcow_disk.h"
 #include "vmm/tools/image_info.h"
 #include "vmm/tools/session.h"
@@ -14,16 +12,6 @@ namespace vmm::tools {
 namespace {
 
 using Action = SnapshotConfig::Action;
-
-disk::qcow::Snapshot new_snapshot(const std::string& name) {
-  std::timespec now{};
-  std::timespec_get(&now, TIME_UTC);
-  disk::qcow::Snapshot snapshot;
-  snapshot.name = name;
-  snapshot.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
-  snapshot.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
-  return snapshot;
-}
 
 const char* verb(Action action) {
   switch (action) {
@@ -44,7 +32,7 @@ Result<void> change(Session& session, OpenedImage& image, const SnapshotConfig& 
   }
   switch (config.action) {
     case Action::kCreate:
-      return session.wait(qcow->create_snapshot(new_snapshot(config.name)));
+      return session.wait(qcow->create_snapshot(disk::qcow::new_snapshot(config.name)));
     case Action::kApply:
       return session.wait(qcow->apply_snapshot(config.name));
     default:

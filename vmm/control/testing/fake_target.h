@@ -5,6 +5,7 @@
 #include <atomic>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "vmm/control/protocol.h"
 
@@ -37,6 +38,21 @@ struct FakeTarget final : Target {
     return {};
   }
 
+  Result<void> change_snapshot(const std::string& disk, SnapshotChange change,
+                               const std::string& name) override {
+    if (disk != "vda") return fail(ErrorKind::kNotFound, "no such disk");
+    if (change == SnapshotChange::kCreate) {
+      all_snapshots.push_back(name);
+    } else if (std::erase(all_snapshots, name) == 0) {
+      return fail(ErrorKind::kNotFound, "no such snapshot");
+    }
+    return {};
+  }
+  Result<nlohmann::ordered_json> snapshots(const std::string&) override {
+    return nlohmann::ordered_json(all_snapshots);
+  }
+
+  std::vector<std::string> all_snapshots;
   std::uint64_t size = 0, balloon = 9, iops = 7, bw = 8;
   std::atomic<bool> is_paused = false;
   bool can_pause = true;

@@ -13,10 +13,19 @@ Task<Result<void>> confine(EventLoop& loop, const sandbox::SandboxConfig& config
       config, on_ring ? sandbox::ThreadKind::kIoRing : sandbox::ThreadKind::kIoPool);
 }
 
+Task<Result<void>> confine_vhost(EventLoop& loop, const sandbox::SandboxConfig& config) {
+  loop.prepare_to_confine();
+  co_return sandbox::confine_thread(config, sandbox::ThreadKind::kVhostUser);
+}
+
 }  // namespace
 
 Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config) {
   return thread.call([&] { return confine(thread.loop(), config); });
+}
+
+Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& config) {
+  return thread.call([&] { return confine_vhost(thread.loop(), config); });
 }
 
 }  // namespace vmm

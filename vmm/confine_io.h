@@ -16,4 +16,7 @@ struct SandboxConfig;
 // loop's ring or thread pool happens here.
 Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config);
 
+// The same for the thread of a device that another process serves.
+Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& config);
+
 }  // namespace vmm

@@ -27,7 +27,7 @@
 #include "devices/pci/root.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
-#include "devices/virtio/net_backend.h"
+#include "vmm/backends.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
@@ -103,7 +103,7 @@ struct Machine::Parts {
         waiting_fd(std::move(the_waiting_fd)) {}
 
   Result<void> add_legacy_devices(legacy::ConsoleSink& console);
-  Result<void> add_pci(legacy::ConsoleSink& console, std::unique_ptr<virtio::NetBackend> net);
+  Result<void> add_pci(legacy::ConsoleSink& console, Backends backends);
   Result<void> add_vcpus(const x86::LoadedKernel& kernel);
   Result<void> prepare_thread(std::uint32_t id);
   void start_vcpu(kvm::Vcpu& vcpu, std::shared_future<bool> go);
@@ -166,8 +166,7 @@ Result<void> Machine::Parts::add_legacy_devices(legacy::ConsoleSink& console) {
   return ports.insert(legacy::I8042::kPort, legacy::I8042::kNrPorts, i8042);
 }
 
-Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console,
-                                     std::unique_ptr<virtio::NetBackend> net) {
+Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console, Backends backends) {
   VMM_CHECK(
       ports.insert(pci::Root::kConfigPort, pci::Root::kNrConfigPorts, pci_root.config_ports()));
   VMM_CHECK(mmio.insert(layout::kPciEcam, layout::kPciEcamSize, pci_root.ecam()));
@@ -180,7 +179,7 @@ Result<void> Machine::Parts::add_pci(legacy::ConsoleSink& console,
     VMM_CHECK(disk->attach(memory, slots, config.retry_hint, std::move(on_waiting)));
   }
   // After the disks, whose slots so depend on nothing else.
-  VMM_TRY(devices, MachineDevices::create(config, {memory, slots}, console, std::move(net)));
+  VMM_TRY(devices, MachineDevices::create(config, {memory, slots}, console, std::move(backends)));
   return {};
 }
 
@@ -202,8 +201,7 @@ Result<void> Machine::Parts::add_vcpus(const x86::LoadedKernel& kernel) {
 }
 
 Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
-                                                 legacy::ConsoleSink& console,
-                                                 std::unique_ptr<virtio::NetBackend> net) {
+                                                 legacy::ConsoleSink& console, Backends backends) {
   // Cheap checks of what the user gave come before anything is started.
   VMM_TRY(GuestMemory memory, create_memory(config));
   VMM_TRY(kvm::Kvm kvm, kvm::Kvm::open());
@@ -224,7 +222,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
   VMM_CHECK(parts->vm->set_tss_address(GuestAddress(layout::kKvmTss)));
   VMM_CHECK(parts->vm->create_irqchip());
   VMM_CHECK(parts->add_legacy_devices(console));
-  VMM_CHECK(parts->add_pci(console, std::move(net)));
+  VMM_CHECK(parts->add_pci(console, std::move(backends)));
   VMM_CHECK(describe_machine(config, parts->memory, parts->slots.mmio(), guest));
   VMM_CHECK(parts->add_vcpus(guest.kernel));
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));

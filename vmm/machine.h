@@ -21,6 +21,7 @@
 
 namespace vmm {
 
+struct Backends;
 class MachineDisk;
 struct MachineStat;
 
@@ -31,18 +32,14 @@ struct VcpuRegisters;
 namespace legacy {
 class ConsoleSink;
 }  // namespace legacy
-namespace virtio {
-class NetBackend;
-}
 
 class Machine {
  public:
   // Checks and opens everything the configuration names, and loads the kernel; no guest code runs
   // yet. `console` gets what the guest's consoles send, on threads of the machine's; it must
-  // outlive the machine. `net`: the host's end of its network cable (machine_net.h), or nullptr.
+  // outlive the machine.
   static Result<std::unique_ptr<Machine>> create(const MachineConfig& config,
-                                                 legacy::ConsoleSink& console,
-                                                 std::unique_ptr<virtio::NetBackend> net);
+                                                 legacy::ConsoleSink& console, Backends backends);
   ~Machine();
 
   // Puts every thread into its sandbox, the calling one included, and lets the vCPUs run. After

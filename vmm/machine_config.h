@@ -54,6 +54,13 @@ struct MachineConfig {
     std::array<std::uint8_t, 6> mac{};
   };
   Net net;  // virtio-net
+  // A directory of the host's (virtio-fs); sharing it takes memory_shared.
+  struct Share {
+    std::string directory;
+    std::string tag;  // what the guest mounts; 1 to 36 bytes
+  };
+  static constexpr std::size_t kMaxShares = 8;
+  std::vector<Share> shares;
   // Without: a device tree, for those kernels that can be handed one.
   bool acpi = true;
   enum class VirtioTransport { kPci, kMmio };

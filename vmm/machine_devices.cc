@@ -1,20 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/machine_devices.h"
 
+#include <fmt/core.h>
+
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/fs.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/transport_base.h"
+#include "vmm/backends.h"
 #include "vmm/confine_io.h"
 #include "vmm/io/io_thread.h"
 #include "vmm/virtio_slots.h"
 
 namespace vmm {
 
-Result<std::unique_ptr<MachineDevices>> MachineDevices::create(
-    const MachineConfig& config, const Board& board, legacy::ConsoleSink& console,
-    std::unique_ptr<virtio::NetBackend> net) {
+struct MachineDevices::Share {
+  std::unique_ptr<IoThread> thread;
+  std::unique_ptr<virtio::Fs> fs;
+  UniqueFd messages;  // open, or the back-end would end at its next one
+};
+
+Result<std::unique_ptr<MachineDevices>> MachineDevices::create(const MachineConfig& config,
+                                                               const Board& board,
+                                                               legacy::ConsoleSink& console,
+                                                               Backends backends) {
   std::unique_ptr<MachineDevices> self(new MachineDevices);
   if (config.rng || config.balloon) {
     VMM_TRY(self->thread_, IoThread::start("vmm-devices"));
@@ -33,13 +44,34 @@ Result<std::unique_ptr<MachineDevices>> MachineDevices::create(
         std::make_unique<virtio::Console>(console, self->console_thread_->loop(), board.memory);
     VMM_CHECK(self->attach(*self->console_, board));
   }
-  if (net) {
+  if (backends.net) {
     VMM_TRY(self->net_thread_, IoThread::start("vmm-net"));
-    VMM_TRY(self->net_, virtio::Net::create(std::move(net), config.net.mac,
+    VMM_TRY(self->net_, virtio::Net::create(std::move(backends.net), config.net.mac,
                                             self->net_thread_->loop(), board.memory));
     VMM_CHECK(self->attach(*self->net_, board));
   }
+  for (std::size_t i = 0; i < backends.shares.size(); ++i) {
+    VMM_CHECK(self->add_share(config.shares[i], std::move(backends.shares[i]), board));
+  }
   return self;
+}
+
+Result<void> MachineDevices::add_share(const MachineConfig::Share& share, ShareBackend backend,
+                                       const Board& board) {
+  shares_.push_back(std::make_unique<Share>());
+  Share& added = *shares_.back();
+  VMM_TRY(added.thread, IoThread::start(fmt::format("vmm-share{}", shares_.size() - 1)));
+  Result<std::unique_ptr<virtio::Fs>> fs =
+      virtio::Fs::create(std::move(backend.socket), share.tag, added.thread->loop(), board.memory);
+  if (!fs) {
+    const std::string words = last_words(backend);
+    return fail(fs.error().kind(),
+                fmt::format("--share {}: {}{}{}", share.directory, fs.error().message(),
+                            words.empty() ? "" : "; virtiofsd: ", words));
+  }
+  added.messages = std::move(backend.messages);
+  added.fs = *std::move(fs);
+  return attach(*added.fs, board);
 }
 
 MachineDevices::MachineDevices() = default;
@@ -53,6 +85,9 @@ Result<void> MachineDevices::confine(const sandbox::SandboxConfig& config) {
   for (IoThread* thread : {thread_.get(), console_thread_.get(), net_thread_.get()}) {
     if (thread == nullptr) continue;
     VMM_CHECK(confine_io(*thread, config));
+  }
+  for (const std::unique_ptr<Share>& share : shares_) {
+    VMM_CHECK(confine_vhost_user(*share->thread, config));
   }
   return {};
 }

@@ -12,6 +12,8 @@
 
 namespace vmm {
 
+struct Backends;
+struct ShareBackend;
 class IoThread;
 class VirtioSlots;
 
@@ -22,8 +24,8 @@ namespace virtio {
 class Balloon;
 class Console;
 class Device;
+class Fs;
 class Net;
-class NetBackend;
 class Rng;
 class TransportBase;
 }  // namespace virtio
@@ -36,13 +38,12 @@ class MachineDevices {
     VirtioSlots& slots;
   };
 
-  // Makes those that `config` asks for and puts them on the bus. `console` gets what the guest
-  // sends to a virtio console. `net`: the host's end of its network cable; none where it is
-  // nullptr.
+  // Makes those that `config` asks for and puts them on the bus; those of `backends` where these
+  // are there. `console` gets what the guest sends to a virtio console.
   static Result<std::unique_ptr<MachineDevices>> create(const MachineConfig& config,
                                                         const Board& board,
                                                         legacy::ConsoleSink& console,
-                                                        std::unique_ptr<virtio::NetBackend> net);
+                                                        Backends backends);
   ~MachineDevices();
 
   // Before any guest code runs: the devices' threads give up what they need no more.
@@ -58,6 +59,8 @@ class MachineDevices {
  private:
   MachineDevices();
   Result<void> attach(virtio::Device& device, const Board& board);
+  Result<void> add_share(const MachineConfig::Share& share, ShareBackend backend,
+                         const Board& board);
 
   std::unique_ptr<IoThread> thread_;
   // A terminal that nobody reads holds up the console, and nothing else.
@@ -67,6 +70,9 @@ class MachineDevices {
   std::unique_ptr<virtio::Balloon> balloon_;
   std::unique_ptr<virtio::Console> console_;
   std::unique_ptr<virtio::Net> net_;
+  // Each waits for its back-end, and nobody else shall.
+  struct Share;
+  std::vector<std::unique_ptr<Share>> shares_;
   std::vector<std::unique_ptr<virtio::TransportBase>> transports_;
 };
 

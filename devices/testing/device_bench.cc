@@ -10,14 +10,15 @@
 namespace vmm::testing {
 namespace {
 
-GuestMemory make_memory() {
+GuestMemory make_memory(const GuestMemory::Backing& backing) {
   const GuestMemory::Range range{GuestAddress(0), DeviceBench::kMemory};
-  return *GuestMemory::create(std::span(&range, 1));
+  return *GuestMemory::create(std::span(&range, 1), backing);
 }
 
 }  // namespace
 
-DeviceBench::DeviceBench(EventLoop& event_loop) : loop(event_loop), memory(make_memory()) {
+DeviceBench::DeviceBench(EventLoop& event_loop, const GuestMemory::Backing& backing)
+    : loop(event_loop), memory(make_memory(backing)) {
   // What hostile tests provoke would bury what went wrong.
   log::set_level(log::Level::kError);
 }

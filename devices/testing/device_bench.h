@@ -20,7 +20,7 @@ class DeviceBench {
       virtio::kFeatureVersion1 | virtio::kFeatureEventIdx | virtio::kFeatureIndirectDesc;
 
   // `loop` may run on a thread of its own: then only what a guest can do may be used.
-  explicit DeviceBench(EventLoop& event_loop);
+  explicit DeviceBench(EventLoop& event_loop, const GuestMemory::Backing& backing = {});
   // Once. Without `ioeventfd` every kick leaves the guest.
   void attach(virtio::Device& virtio_device, bool ioeventfd = true);
 

@@ -24,6 +24,7 @@ enum class DeviceType : std::uint16_t {
   kEntropy = 4,
   kBalloon = 5,
   kVsock = 19,
+  kFs = 26,
 };
 
 // What a device tells its transport; from any thread, without locks.

@@ -148,6 +148,11 @@ class Cases:
         self.dry("virtio-mmio with a line for every device", 0, [*mmio, *["-d", self.raw + ",format=raw,ro"] * 16])
         self.dry("virtio-mmio with more devices than lines", 1, [*mmio, *["-d", self.raw + ",format=raw,ro"] * 17],
                  "--virtio-transport mmio", "17 virtio devices")
+        self.dry("a directory that the guest can mount", 0, [*kernel, "--share", self.directory])
+        self.dry("a shared directory that is not there", 1, [*kernel, "--share", "none"], "--share none", "No such file")
+        self.dry("a file as a shared directory", 1, [*kernel, "--share", self.raw], "--share", "Not a directory")
+        self.dry("two shared directories with one tag", 1, [*kernel, "--share", "/etc", "--share", "/tmp,etc"], "--share /tmp,etc", "tag")
+        self.dry("a tag that is too long", 1, [*kernel, "--share", "/tmp," + "x" * 37], "--share", "36 bytes")
         self.dry("a name that no machine can have", 1, [*kernel, "--name", "../x"], "--name")
         own_raw = own + ",format=raw"
         self.dry("root= that is no disk of the machine is warned of", 0, [*kernel, "-d", own_raw, "-p", "root=/dev/sda1"],

@@ -56,8 +56,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "kill", "twice", "steer")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "share", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "share", "kill", "twice", "steer")
 
 
 def tool(*command):
@@ -344,6 +344,34 @@ class Scenarios:
                 with self.tap.step("tap: the guest powers off as ever", lambda: guest.lines):
                     require(guest.wait() == 0, f"status {guest.status()}")
 
+    def shared_directory(self):
+        """virtio-fs: files of the host's and the guest's in one directory, across a reboot in place, until virtiofsd dies."""
+        shared, wanted = self.path("shared"), self.random.randbytes(3 << 20)
+        os.makedirs(shared)
+        with open(os.path.join(shared, "from-host"), "wb") as file:
+            file.write(wanted)
+        work = ("mkdir -p /mnt && mount -t virtiofs files /mnt && echo read: $(sha256sum </mnt/from-host | cut -d' ' -f1) && "
+                "head -c 3000000 /dev/urandom >/mnt/from-guest-$(ls /mnt | wc -l) && sync && echo wrote: $(sha256sum </mnt/from-guest-1) && "
+                "if test -e /mnt/from-guest-2; then echo second: boot; sleep 15; echo lives: yes; busybox poweroff -n -f; else busybox reboot -f; fi")
+        disk = f"{self.fresh_disk('shared.qcow2')},format=qcow2"
+        with self.start([disk], work, in_place=True, more=("--share", f"{shared},files")) as guest:
+            with self.tap.step("share: the guest reads a file of the host's", lambda: guest.lines):
+                require(hashlib.sha256(wanted).hexdigest() in guest.wait_for("read: "), "another file")
+            with self.tap.step("share: the host reads a file of the guest's", lambda: guest.lines):
+                told = guest.wait_for("wrote: ")
+                with open(os.path.join(shared, "from-guest-1"), "rb") as file:
+                    require(hashlib.sha256(file.read()).hexdigest() in told, "another file")
+            with self.tap.step("share: both are there after a reboot in place", lambda: guest.lines):
+                guest.wait_for("second: boot")
+                require(os.path.getsize(os.path.join(shared, "from-guest-2")) == 3000000, "its size")
+            with self.tap.step("share: virtiofsd dies, vmm says so, and the guest lives", lambda: guest.lines):
+                for pid, name in descendants(guest.pid):
+                    if name == "virtiofsd":
+                        os.kill(pid, signal.SIGKILL)
+                guest.wait_for("lives: yes")
+                guest.find("does not answer any more")
+                require(guest.wait() == 0, f"status {guest.status()}")
+
     def cloud_init(self):
         """What --cloud-init attaches is what cloud-init's NoCloud data source looks for."""
         user_data = self.path("user-data")
@@ -518,7 +546,7 @@ class Scenarios:
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
                      "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "net": self.network,
-                     "tap": self.network_tap, "twice": self.reboot_in_place, "smp": self.many_cpus,
+                     "tap": self.network_tap, "share": self.shared_directory, "twice": self.reboot_in_place, "smp": self.many_cpus,
                      "memory": self.much_memory, "steer": self.steer, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}

@@ -9,12 +9,11 @@
 #include <vector>
 
 #include "devices/legacy/serial.h"
-#include "devices/virtio/net_backend.h"
+#include "vmm/backends.h"
 #include "vmm/control/client.h"
 #include "vmm/control/directory.h"
 #include "vmm/core/unique_fd.h"
 #include "vmm/machine.h"
-#include "vmm/machine_net.h"
 
 namespace vmm::cli {
 namespace {
@@ -61,9 +60,9 @@ Result<void> check_start(MachineConfig config, const std::string& dump_dtb) {
     VMM_CHECK(check_writable(disk));
     disk.read_only = true;
   }
-  VMM_CHECK(check_plug(config.net));
+  VMM_CHECK(check_backends(config));
   NoConsole console;
-  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, nullptr));
+  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, Backends()));
   if (dump_dtb.empty()) return {};
   VMM_TRY(const std::vector<std::byte> tree, machine->device_tree());
   Result<void> written = write_file(dump_dtb, tree);

@@ -10,7 +10,7 @@
 #include <CLI/Formatter.hpp>
 #include <cstdio>
 
-#include "devices/virtio/net_backend.h"
+#include "vmm/backends.h"
 #include "vmm/cli/cloud_init_option.h"
 #include "vmm/cli/config_file.h"
 #include "vmm/cli/cpu_option.h"
@@ -21,6 +21,7 @@
 #include "vmm/cli/reboot.h"
 #include "vmm/cli/root_watch.h"
 #include "vmm/cli/session.h"
+#include "vmm/cli/share_option.h"
 #include "vmm/cloud_init.h"
 #include "vmm/control/directory.h"
 #include "vmm/control/listener.h"
@@ -30,7 +31,6 @@
 #include "vmm/default_kernel.h"
 #include "vmm/disk_kernel.h"
 #include "vmm/machine.h"
-#include "vmm/machine_net.h"
 #include "vmm/version.h"
 
 namespace vmm::cli {
@@ -52,7 +52,7 @@ struct RunFlags {
   std::string virtio_transport = "pci", dump_dtb;
   bool acpi = true;
   std::optional<std::uint16_t> debug_exit;
-  std::vector<std::string> disks;
+  std::vector<std::string> disks, shares;
   std::string cloud_init, config;
   bool print_config = false, dry_run = false;
   bool no_sandbox = false;
@@ -146,6 +146,13 @@ void add_options(CLI::App& app, RunFlags& flags) {
                  "address")
       ->type_name("none|user[,tcp=PORT[:PORT]][,socket=FILE]|tap[=NAME][,mac=MAC]")
       ->capture_default_str();
+  app.add_option(
+         "--share", flags.shares,
+         "A directory that the guest can mount (mount -t virtiofs TAG /mnt), as often as you "
+         "like; virtiofsd serves it, in memory that it shares with the guest. Without TAG: "
+         "the directory's name")
+      ->type_name("DIR[,TAG]")
+      ->allow_extra_args(false);
   app.add_flag("--rng,!--no-rng", flags.rng,
                "Give the guest random numbers (virtio-rng); the default")
       ->default_str("true");
@@ -215,6 +222,8 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.sandbox.enabled = !flags.no_sandbox;
   VMM_CHECK(sandbox::check(config.sandbox));
   VMM_CHECK(parse_memory_option(flags.memory, config));
+  VMM_TRY(config.shares, parse_share_options(flags.shares));
+  if (!config.shares.empty()) config.memory_shared = true;
   const std::size_t nr_disks = flags.disks.size() + (flags.cloud_init.empty() ? 0 : 1);
   if (nr_disks > MachineConfig::kMaxDisks) {
     return fail(ErrorKind::kInvalid, fmt::format("--disk: {} disks are too many, {} is the limit",
@@ -309,14 +318,14 @@ Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
   // sandbox forbids.
   ::mallopt(M_ARENA_MAX, 1);
   // Outside the sandbox and its namespaces, where the host's network is.
-  VMM_TRY(std::unique_ptr<virtio::NetBackend> net, plug_in(config.net));
+  VMM_TRY(Backends backends, open_backends(config));
   VMM_CHECK(sandbox::enter(config.sandbox));
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
   const Machine* running = nullptr;
   RootWatch console(session->output(), [&] {
     log::warn("{}", explain_no_root(running->nr_disks(), running->disks_read()));
   });
-  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, std::move(net)));
+  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, std::move(backends)));
   running = machine.get();
   std::unique_ptr<control::Server> control;
   if (listen_fd >= 0) {

@@ -29,6 +29,8 @@ std::span<const sock_filter> filter_of(ThreadKind kind) {
       return kIoRingFilter;
     case ThreadKind::kIoPool:
       return kIoPoolFilter;
+    case ThreadKind::kVhostUser:
+      return kVhostUserFilter;
     case ThreadKind::kConsole:
       return kConsoleFilter;
     case ThreadKind::kControl:
@@ -52,6 +54,8 @@ const char* thread_kind_name(ThreadKind kind) {
     case ThreadKind::kIoRing:
     case ThreadKind::kIoPool:
       return "an I/O thread";
+    case ThreadKind::kVhostUser:
+      return "a vhost-user thread";
     case ThreadKind::kConsole:
       return "the console's thread";
     case ThreadKind::kControl:

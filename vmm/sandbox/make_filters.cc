@@ -92,5 +92,6 @@ int main() {
   print_filter("kControlFilter", ThreadKind::kControl);
   print_filter("kSupervisorFilter", ThreadKind::kSupervisor);
   print_filter("kBootFinderFilter", ThreadKind::kBootFinder);
+  print_filter("kVhostUserFilter", ThreadKind::kVhostUser);
   print_names();
 }

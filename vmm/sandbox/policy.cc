@@ -149,24 +149,30 @@ Rules io_ring_thread() {
   return image_files() + rate_limits() + tap_device() + Rules{{"io_uring_enter"}};
 }
 
-Rules io_pool_thread() {
+Rules event_loop_on_pool() {
   // What pthread_create() asks for: a thread, never a process. clone3 has its flags in memory,
   // where a filter cannot see them; glibc falls back to clone.
   constexpr std::uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM |
                                          CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
                                          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-  return image_files() + rate_limits() + tap_device() +
-         Rules{
-             {"preadv"},
-             {"pwritev"},
-             {"fdatasync"},
-             {"fallocate"},
-             {"poll"},
-             {"clone", {{0, SCMP_CMP_EQ, kThreadFlags, 0}}},
-             {"clone3", {}, ENOSYS},
-             {"set_robust_list"},
-             {"rseq"},
-         };
+  return {
+      {"poll"},
+      {"clone", {{0, SCMP_CMP_EQ, kThreadFlags, 0}}},
+      {"clone3", {}, ENOSYS},
+      {"set_robust_list"},
+      {"rseq"},
+  };
+}
+
+Rules io_pool_thread() {
+  return image_files() + rate_limits() + tap_device() + event_loop_on_pool() +
+         Rules{{"preadv"}, {"pwritev"}, {"fdatasync"}, {"fallocate"}};
+}
+
+// On a socket that was connected before, to hand on descriptors; answers are waited for. The event
+// loop is on a ring or on a pool, whichever it is, and there are no files.
+Rules vhost_user_thread() {
+  return event_loop_on_pool() + Rules{{"io_uring_enter"}, {"sendmsg"}, {"recvfrom"}, {"shutdown"}};
 }
 
 // Sockets that others have connected, on one that was made before. Nothing goes to an address.
@@ -203,6 +209,8 @@ std::vector<Rule> policy_of(ThreadKind kind) {
       return run_time_library() + io_ring_thread();
     case ThreadKind::kIoPool:
       return run_time_library() + io_pool_thread();
+    case ThreadKind::kVhostUser:
+      return run_time_library() + vhost_user_thread();
     case ThreadKind::kConsole:
       return run_time_library() + Rules{{"poll"}};
     case ThreadKind::kControl:

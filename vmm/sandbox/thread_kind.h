@@ -9,6 +9,7 @@ enum class ThreadKind {
   kVcpu,        // runs the guest and the devices' registers
   kIoRing,      // a device's event loop on io_uring
   kIoPool,      // the same on a thread pool, and its workers
+  kVhostUser,   // a device's event loop too, which asks a process that serves the device
   kConsole,     // carries the guest's output to the terminal
   kControl,     // answers those who steer the machine, on a socket
   kSupervisor,  // waits outside a jail for the one inside

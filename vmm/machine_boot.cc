@@ -7,6 +7,7 @@
 #include "arch/x86/device_tree.h"
 #include "arch/x86/layout.h"
 #include "arch/x86/memory_map.h"
+#include "arch/x86/mp_table.h"
 #include "devices/legacy/acpi_pm.h"
 #include "vmm/core/log.h"
 #include "vmm/kernel_params.h"
@@ -103,6 +104,7 @@ Result<void> describe_machine(const MachineConfig& config, const GuestMemory& me
     acpi.virtio_mmio.assign(virtio_mmio.begin(), virtio_mmio.end());
     VMM_TRY(info.rsdp, x86::write_acpi_tables(memory, acpi));
   } else {
+    VMM_CHECK(x86::write_mp_tables(memory, config.nr_cpus));
     VMM_TRY(const std::vector<std::byte> tree, device_tree_of(config, memory, virtio_mmio));
     VMM_TRY(info.setup_data, x86::write_device_tree(memory, tree));
   }

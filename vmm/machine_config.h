@@ -61,7 +61,7 @@ struct MachineConfig {
   };
   static constexpr std::size_t kMaxShares = 8;
   std::vector<Share> shares;
-  // Without: a device tree, for those kernels that can be handed one.
+  // Without: MP tables, and a device tree for those kernels that can be handed one.
   bool acpi = true;
   enum class VirtioTransport { kPci, kMmio };
   VirtioTransport virtio_transport = VirtioTransport::kPci;

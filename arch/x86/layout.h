@@ -47,6 +47,9 @@ inline constexpr std::uint64_t kLowMemoryEnd = 0x9fc00;
 inline constexpr std::uint64_t kAcpiTables = 0xe0000;
 inline constexpr std::uint64_t kAcpiTablesSize = 0x20000;  // bytes
 
+// The MP tables, where there is no ACPI: in the area that kernels search for them.
+inline constexpr std::uint64_t kMpTables = 0xf0000;
+
 // Extended memory, where kernels are loaded.
 inline constexpr std::uint64_t kHighMemoryStart = 1 * kMiB;
 

@@ -56,8 +56,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "share", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "net", "tap", "share", "kill", "twice", "steer")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "kill", "twice", "steer")
 
 
 def tool(*command):
@@ -135,6 +135,7 @@ class Scenarios:
         self.tap = Tap()
         self.vmm = arguments.vmm
         self.start = launcher(arguments.vmm, arguments.kernel, arguments.initrd)
+        self.start_generic = launcher(arguments.vmm, arguments.generic_kernel, arguments.generic_initrd)
         self.kernel, self.initrd = arguments.kernel, arguments.initrd
         self.pristine = arguments.disk
         self.compressed = arguments.compressed_disk
@@ -408,6 +409,21 @@ class Scenarios:
                 require(guest.find("write-file: ").split()[1] in guest.find("verify-file: "), "another checksum")
         self.check_image("virtio-mmio: qemu-img check finds nothing", disk, (0,))
 
+    def no_acpi(self):
+        """A stock kernel finds its processors in the MP tables and its disk by PCI alone, and resets by the keyboard controller."""
+        disk = self.fresh_disk("noacpi.qcow2")
+        with self.start_generic([f"{disk},format=qcow2"], "cpus && write-file a 4 && verify-file a && ls /sys/firmware", cpus=3,
+                                end="reboot", more=("--no-acpi",)) as guest:
+            with self.tap.step("no ACPI: all 3 vCPUs come up and the guest's work succeeds", lambda: guest.lines):
+                line = guest.wait_for("cpus: ")
+                require("cpus: 3 online" in line, line)
+                line = guest.wait_for("guest: ended with status")
+                require(line.endswith("status 0"), line)
+                require(not any(line.strip() == "acpi" for line in guest.lines), "there is an ACPI after all")
+            with self.tap.step("no ACPI: a reset ends vmm", lambda: guest.lines):
+                require(guest.wait() == REBOOT_STATUS, f"status {guest.status()}")
+        self.check_image("no ACPI: qemu-img check finds nothing", disk, (0,))
+
     def kill_while_writing(self, kills, writer):
         """SIGKILL during writes, several times over on one image: clean but for leaks, and all that was synced is there."""
         disk = self.fresh_disk(f"{writer}.qcow2")
@@ -545,7 +561,7 @@ class Scenarios:
 
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
-                     "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "net": self.network,
+                     "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "noacpi": self.no_acpi, "net": self.network,
                      "tap": self.network_tap, "share": self.shared_directory, "twice": self.reboot_in_place, "smp": self.many_cpus,
                      "memory": self.much_memory, "steer": self.steer, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
@@ -560,6 +576,8 @@ def main():
     parser.add_argument("--vmm", required=True)
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--initrd", required=True)
+    parser.add_argument("--generic-kernel", required=True, help="one that reads MP tables")
+    parser.add_argument("--generic-initrd", required=True)
     parser.add_argument("--disk", required=True, help="a pristine guest image, which is only copied")
     parser.add_argument("--compressed-disk", required=True, help="the same with compressed clusters, which is only read")
     parser.add_argument("--systemd-disk", help="Debian with systemd, for the scenario of that name; only read")

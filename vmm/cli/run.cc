@@ -163,8 +163,8 @@ void add_options(CLI::App& app, RunFlags& flags) {
       ->check(CLI::IsMember({"pci", "mmio"}))
       ->capture_default_str();
   app.add_flag("--acpi,!--no-acpi", flags.acpi,
-               "Describe the machine in ACPI tables, the default; without them in a device tree "
-               "(SETUP_DTB), and the guest cannot power off")
+               "Describe the machine in ACPI tables, the default; without them in MP tables and a "
+               "device tree (SETUP_DTB), and the guest cannot power off")
       ->default_str("true");
   app.add_option("--dump-dtb", flags.dump_dtb,
                  "Start nothing; write the device tree of the machine to this file")

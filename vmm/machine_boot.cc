@@ -96,6 +96,12 @@ Result<void> describe_machine(const MachineConfig& config, const GuestMemory& me
   info.initrd = guest.initrd;
   const std::vector<x86::MemoryMapEntry> map = x86::memory_map(memory);
   info.memory_map = map;
+  const x86::BootProtocol protocol = guest.kernel.protocol;
+  if (!config.acpi && protocol != x86::BootProtocol::kLinux64 && !virtio_mmio.empty()) {
+    return fail(ErrorKind::kInvalid,
+                "--no-acpi: an ELF kernel is handed no device tree, and so finds no virtio-mmio "
+                "devices: give a bzImage, or --virtio-transport pci");
+  }
   if (config.acpi) {
     x86::AcpiConfig acpi;
     acpi.nr_cpus = config.nr_cpus;
@@ -108,7 +114,6 @@ Result<void> describe_machine(const MachineConfig& config, const GuestMemory& me
     VMM_TRY(const std::vector<std::byte> tree, device_tree_of(config, memory, virtio_mmio));
     VMM_TRY(info.setup_data, x86::write_device_tree(memory, tree));
   }
-  const x86::BootProtocol protocol = guest.kernel.protocol;
   if (protocol == x86::BootProtocol::kLinux64) {
     VMM_CHECK(x86::write_boot_params(memory, guest.kernel, info));
   } else {

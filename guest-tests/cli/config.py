@@ -153,6 +153,7 @@ class Cases:
         self.dry("a file as a shared directory", 1, [*kernel, "--share", self.raw], "--share", "Not a directory")
         self.dry("two shared directories with one tag", 1, [*kernel, "--share", "/etc", "--share", "/tmp,etc"], "--share /tmp,etc", "tag")
         self.dry("a tag that is too long", 1, [*kernel, "--share", "/tmp," + "x" * 37], "--share", "36 bytes")
+        self.dry("virtio-mmio that the kernel could not find", 1, [*mmio, "--no-acpi"], "--no-acpi", "ELF")
         self.dry("a name that no machine can have", 1, [*kernel, "--name", "../x"], "--name")
         own_raw = own + ",format=raw"
         self.dry("root= that is no disk of the machine is warned of", 0, [*kernel, "-d", own_raw, "-p", "root=/dev/sda1"],

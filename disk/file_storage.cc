@@ -69,7 +69,12 @@ Result<std::unique_ptr<FileStorage>> FileStorage::open(EventLoop& loop, const st
   if (options.direct) flags |= O_DIRECT;
   if (options.create) flags |= O_CREAT;
   if (options.no_follow) flags |= O_NOFOLLOW;
-  UniqueFd fd(::open(path.c_str(), flags, 0644));
+  UniqueFd fd;
+  if (options.opener) {
+    VMM_TRY(fd, options.opener(path, flags));
+  } else {
+    fd = UniqueFd(::open(path.c_str(), flags, 0644));
+  }
   if (!fd) {
     if (errno == EINVAL && options.direct) {
       return fail(ErrorKind::kUnsupported, "the file system does not offer O_DIRECT; leave it off");
@@ -80,8 +85,10 @@ Result<std::unique_ptr<FileStorage>> FileStorage::open(EventLoop& loop, const st
     if (errno == EISDIR) return fail(ErrorKind::kInvalid, "is a directory, not a disk image");
     return fail_errno(errno, options.read_only ? "open" : "open for writing");
   }
-  std::unique_ptr<FileStorage> self(new FileStorage(loop, std::move(fd), options));
-  VMM_CHECK(self->init());
+  FileOptions kept = options;
+  kept.opener = nullptr;  // and what it holds
+  std::unique_ptr<FileStorage> self(new FileStorage(loop, std::move(fd), kept));
+  VMM_CHECK(self->init(options.lock && !options.opener));
   return self;
 }
 
@@ -99,7 +106,7 @@ Result<std::unique_ptr<FileStorage>> FileStorage::create_temporary(EventLoop& lo
   options.lock = false;
   options.no_sync = true;
   std::unique_ptr<FileStorage> self(new FileStorage(loop, std::move(fd), options));
-  VMM_CHECK(self->init());
+  VMM_CHECK(self->init(false));
   return self;
 }
 
@@ -115,7 +122,7 @@ FileStorage::~FileStorage() {
   if (options_.lock) unlock_image(fd_.get());
 }
 
-Result<void> FileStorage::init() {
+Result<void> FileStorage::init(bool lock) {
   struct stat info {};
   if (::fstat(fd_.get(), &info) != 0) return fail_errno(errno, "stat");
   if (S_ISDIR(info.st_mode)) return fail(ErrorKind::kInvalid, "is a directory, not a disk image");
@@ -123,7 +130,7 @@ Result<void> FileStorage::init() {
   if (!block_device_ && !S_ISREG(info.st_mode)) {
     return fail(ErrorKind::kInvalid, "is neither a regular file nor a block device");
   }
-  if (options_.lock) {
+  if (lock) {
     VMM_CHECK(lock_image(fd_.get(), options_.read_only ? LockMode::kReader : LockMode::kWriter));
   }
   if (options_.create && !block_device_) {

@@ -2,6 +2,7 @@
 // FileStorage: a regular file or a block device, through the event loop.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,9 @@
 
 namespace vmm::disk {
 
+// Opens a file with these flags (open(2)) where FileStorage would, and locks it where it is to be.
+using FileOpener = std::function<Result<UniqueFd>(const std::string& path, int flags)>;
+
 struct FileOptions {
   bool read_only = false;
   bool direct = false;     // O_DIRECT; what is not aligned goes through a bounce buffer
@@ -21,6 +25,7 @@ struct FileOptions {
   bool no_sync = false;    // sync() does nothing: cache=unsafe
   bool create = false;     // make it, or empty it; only where it is not locked by others
   bool no_follow = false;  // refuse a symbolic link as the last part of the path
+  FileOpener opener;       // for processes that may open nothing themselves
 };
 
 class FileStorage : public Storage {
@@ -53,7 +58,7 @@ class FileStorage : public Storage {
 
  private:
   FileStorage(EventLoop& loop, UniqueFd fd, const FileOptions& options);
-  Result<void> init();
+  Result<void> init(bool lock);
   bool is_aligned(std::uint64_t offset, IoVec iov) const;
   Task<Result<void>> read_rest(std::uint64_t offset, IoVec iov, std::uint64_t done);
   Task<Result<void>> write_rest(std::uint64_t offset, IoVec iov, std::uint64_t done);

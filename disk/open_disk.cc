@@ -66,6 +66,7 @@ FileOptions file_options(const DiskOptions& options) {
   file.direct = options.direct || options.cache == CacheMode::kNone;
   file.lock = options.lock;
   file.no_follow = options.no_follow;
+  file.opener = options.opener;
   file.no_sync = options.cache == CacheMode::kUnsafe;
   return file;
 }

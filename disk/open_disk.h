@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "disk/disk.h"
 #include "disk/write_errors.h"
+#include "vmm/core/unique_fd.h"
 #include "vmm/io/event_loop.h"
 
 namespace vmm::disk {
@@ -51,6 +53,8 @@ struct DiskOptions {
   bool detect_zeroes = false;  // writes of zeros are not stored
   bool lock = true;            // against other processes, as QEMU does
   BackingPolicy backing = BackingPolicy::kOpen;
+  // Opens the files of the chain, and locks them, instead of this process; not with `temporary`.
+  std::function<Result<UniqueFd>(const std::string& path, int flags)> opener;
   bool no_follow = false;  // neither the file nor one that it names may be a symbolic link
   // Writes go to a temporary file that is gone at the end; the image itself is only read.
   bool temporary = false;

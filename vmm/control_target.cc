@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "vmm/cli/disk_option.h"
 #include "vmm/machine.h"
 #include "vmm/machine_disk.h"
 #include "vmm/machine_stat.h"
@@ -199,6 +200,17 @@ Result<Json> ControlTarget::snapshots(const std::string& disk) {
   Json json = Json::array();
   for (const disk::qcow::Snapshot& snapshot : snapshots) json.push_back(to_json(snapshot));
   return json;
+}
+
+Result<std::string> ControlTarget::attach_disk(const std::string& option,
+                                               std::vector<control::GivenFile> files) {
+  VMM_TRY(disk::DiskOptions options, cli::parse_disk_option(option));
+  return machine_.attach_disk(std::move(options), std::move(files));
+}
+
+Result<void> ControlTarget::detach_disk(const std::string& disk) {
+  VMM_TRY(MachineDisk * found, machine_.find_disk(disk));
+  return found->eject();
 }
 
 Json ControlTarget::stat() {

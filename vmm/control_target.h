@@ -29,6 +29,9 @@ class ControlTarget final : public control::Target {
   Result<void> change_snapshot(const std::string& disk, SnapshotChange change,
                                const std::string& name) override;
   Result<nlohmann::ordered_json> snapshots(const std::string& disk) override;
+  Result<std::string> attach_disk(const std::string& option,
+                                  std::vector<control::GivenFile> files) override;
+  Result<void> detach_disk(const std::string& disk) override;
 
  private:
   Machine& machine_;

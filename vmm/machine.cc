@@ -27,6 +27,7 @@
 #include "devices/pci/root.h"
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
+#include "vmm/attach_disk.h"
 #include "vmm/backends.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/guest_memory.h"
@@ -77,14 +78,17 @@ Result<GuestMemory> create_memory(const MachineConfig& config) {
                               .file = config.memory_file});
 }
 
+// More queues than vCPUs are of no use, and more than a few for one I/O thread neither.
+std::uint16_t queues_for(const MachineConfig& config) {
+  return static_cast<std::uint16_t>(std::min<std::uint32_t>(config.nr_cpus, 4));
+}
+
 // In the guest's order, the seed last.
 std::vector<disk::DiskOptions> all_disks(const MachineConfig& config) {
   std::vector<disk::DiskOptions> all = config.disks;
   if (config.seed) all.push_back(*config.seed);
-  // More queues than vCPUs are of no use, and more than a few for one I/O thread neither.
-  const auto nr_queues = static_cast<std::uint16_t>(std::min<std::uint32_t>(config.nr_cpus, 4));
   for (disk::DiskOptions& disk : all) {
-    if (disk.nr_queues == 0) disk.nr_queues = nr_queues;
+    if (disk.nr_queues == 0) disk.nr_queues = queues_for(config);
   }
   return all;
 }
@@ -217,6 +221,12 @@ Result<std::unique_ptr<Machine>> Machine::create(const MachineConfig& config,
     parts->disks.push_back(std::move(disk));
   }
   VMM_TRY(const LoadedGuest guest, load_guest(config, parts->memory, parts->disks));
+  // After the guest's own disks, whose names so depend on nothing else.
+  for (std::size_t i = 0; i < config.nr_bays; ++i) {
+    VMM_TRY(std::unique_ptr<MachineDisk> bay,
+            MachineDisk::make_bay(parts->disks.size(), queues_for(config)));
+    parts->disks.push_back(std::move(bay));
+  }
 
   VMM_CHECK(parts->vm->map_memory(parts->memory));
   VMM_CHECK(parts->vm->set_tss_address(GuestAddress(layout::kKvmTss)));
@@ -349,7 +359,9 @@ MachineStat Machine::stat() const {
 }
 
 std::size_t Machine::nr_disks() const {
-  return parts_->disks.size();
+  return static_cast<std::size_t>(
+      std::count_if(parts_->disks.begin(), parts_->disks.end(),
+                    [](const std::unique_ptr<MachineDisk>& disk) { return !disk->is_bay(); }));
 }
 
 bool Machine::disks_read() const {
@@ -372,10 +384,22 @@ std::vector<std::optional<kvm::VcpuRegisters>> Machine::registers() {
 Result<MachineDisk*> Machine::find_disk(std::string_view name) {
   for (std::size_t i = 0; i < parts_->disks.size(); ++i) {
     MachineDisk& disk = *parts_->disks[i];
-    if (name == device_name(i) || name == disk.path()) return &disk;
+    if (name == device_name(i) || (!name.empty() && name == disk.path())) return &disk;
   }
   return fail(ErrorKind::kNotFound,
               fmt::format("there is no disk '{}': 'vmm stat' shows those there are", name));
+}
+
+Result<std::string> Machine::attach_disk(disk::DiskOptions options,
+                                         std::vector<control::GivenFile> files) {
+  for (std::size_t i = 0; i < parts_->disks.size(); ++i) {
+    if (!parts_->disks[i]->is_empty()) continue;
+    VMM_CHECK(vmm::attach_disk(*parts_->disks[i], std::move(options), std::move(files)));
+    return device_name(i);
+  }
+  return fail(ErrorKind::kUnsupported,
+              fmt::format("it has no place for another disk (run it with --bays): {} of {} taken",
+                          parts_->config.nr_bays, parts_->config.nr_bays));
 }
 
 Result<void> Machine::grow_disk(std::string_view disk, std::uint64_t size) {

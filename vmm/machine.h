@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "vmm/control/protocol.h"
 #include "vmm/core/result.h"
 #include "vmm/machine_config.h"
 #include "vmm/outcome.h"
@@ -78,6 +79,9 @@ class Machine {
   // From any thread, between start() and finish(). `disk`: "vda", ..., or the file as the
   // configuration names it; fails with kNotFound.
   Result<MachineDisk*> find_disk(std::string_view disk);
+  // Into the first bay that is empty; gives the disk's name. The files are those that the image
+  // takes, opened and locked.
+  Result<std::string> attach_disk(disk::DiskOptions options, std::vector<control::GivenFile> files);
   // Growing may take some seconds.
   Result<void> grow_disk(std::string_view disk, std::uint64_t size);
   // How much memory the guest shall do without, in bytes. It gives it when it can. Fails with

@@ -37,7 +37,9 @@ struct MachineConfig {
     kVirtio,  // hvc0; what the guest sends to its serial port is shown too
   };
   Console console = Console::kSerial;
-  bool rng = true;       // virtio-rng
+  bool rng = true;          // virtio-rng
+  std::size_t nr_bays = 0;  // places for disks that come while it runs; at most kMaxBays
+  static constexpr std::size_t kMaxBays = 8;
   bool balloon = false;  // virtio-balloon; not with huge_pages
   struct Net {
     enum class Kind {

@@ -9,6 +9,7 @@
 
 #include "devices/virtio/blk.h"
 #include "devices/virtio/transport_base.h"
+#include "disk/bay.h"
 #include "disk/grow.h"
 #include "disk/snapshots.h"
 #include "disk/statistics.h"
@@ -23,6 +24,7 @@ namespace vmm {
 namespace {
 
 constexpr auto kMaintenanceTimeout = std::chrono::seconds(8);
+constexpr const char* kNoDisk = "there is no disk in it";
 constexpr auto kStatTimeout = std::chrono::milliseconds(500);
 
 Task<Result<DiskPartitions>> look_for_partitions(disk::Disk& disk) {
@@ -40,6 +42,10 @@ Task<std::string> statistics_of(disk::Disk& disk) {
   co_return disk::describe_statistics(disk);
 }
 
+Task<Result<void>> no_disk() {
+  co_return fail(ErrorKind::kNotFound, kNoDisk);
+}
+
 Task<void> destroy(std::unique_ptr<disk::Disk> disk) {
   disk.reset();
   co_return;
@@ -54,9 +60,22 @@ Result<std::unique_ptr<MachineDisk>> MachineDisk::open(disk::DiskOptions options
   IoThread& io = *self->thread_;
   VMM_TRY(self->disk_,
           io.call([&] { return disk::open_disk(io.loop(), disk::DiskOptions(self->options_)); }));
-  self->file_id_ = file_id(self->options_.path);
+  self->set_image({self->options_.path, self->disk_->format(), self->disk_->read_only(),
+                   file_id(self->options_.path)});
   log::info("{}: {}, {} MiB{}", self->options_.path, self->disk_->format(),
             self->disk_->size() >> 20, self->disk_->read_only() ? ", read-only" : "");
+  return self;
+}
+
+Result<std::unique_ptr<MachineDisk>> MachineDisk::make_bay(std::size_t index,
+                                                           std::uint16_t nr_queues) {
+  VMM_TRY(std::unique_ptr<IoThread> thread, IoThread::start(fmt::format("vmm-disk{}", index)));
+  disk::DiskOptions options;
+  options.nr_queues = nr_queues;
+  options.serial = fmt::format("bay{}", index);
+  options.write_errors = disk::WriteErrors::kWaitNoSpace;
+  std::unique_ptr<MachineDisk> self(new MachineDisk(std::move(options), std::move(thread)));
+  self->bay_ = std::make_unique<disk::Bay>();
   return self;
 }
 
@@ -85,7 +104,7 @@ Result<DiskPartitions> MachineDisk::partitions() {
 Result<void> MachineDisk::attach(const GuestMemory& memory, VirtioSlots& slots,
                                  const std::string& retry_hint, std::function<void()> on_waiting) {
   virtio::BlkOptions options;
-  options.name = options_.path;
+  options.name = bay_ ? options_.serial : options_.path;
   // The file's name, so that /dev/disk/by-id tells disks apart.
   options.id = options_.serial;
   if (options.id.empty()) options.id = options_.path.substr(options_.path.rfind('/') + 1);
@@ -95,7 +114,8 @@ Result<void> MachineDisk::attach(const GuestMemory& memory, VirtioSlots& slots,
   options.retry_hint = retry_hint;
   options.on_waiting = std::move(on_waiting);
   VMM_TRY(UniqueFd timer, Throttle::make_timer());
-  blk_ = std::make_unique<virtio::Blk>(std::move(options), *disk_, thread_->loop(), memory,
+  disk::Disk& disk = bay_ ? static_cast<disk::Disk&>(*bay_) : *disk_;
+  blk_ = std::make_unique<virtio::Blk>(std::move(options), disk, thread_->loop(), memory,
                                        std::move(timer));
   VMM_TRY(transport_, slots.attach(*blk_));
   return {};
@@ -107,10 +127,11 @@ Result<void> MachineDisk::confine(const sandbox::SandboxConfig& config) {
 
 DiskStat MachineDisk::stat() {
   DiskStat stat;
-  stat.file = options_.path;
-  stat.file_id = file_id_;
-  stat.format = disk_->format();
-  stat.read_only = disk_->read_only();
+  const Image image = this->image();
+  stat.file = image.path;
+  stat.file_id = image.id;
+  stat.format = image.format;
+  stat.read_only = image.read_only;
   if (blk_) {
     stat.requests = blk_->stats();
     stat.waiting = blk_->waiting();
@@ -123,32 +144,107 @@ DiskStat MachineDisk::stat() {
   auto promise = std::make_shared<std::promise<Caches>>();
   std::future<Caches> caches = promise->get_future();
   thread_->loop().post(
-      [promise, disk = disk_.get()] { promise->set_value(disk::cache_statistics(*disk)); });
+      [promise, this] { promise->set_value(disk_ ? disk::cache_statistics(*disk_) : Caches()); });
   if (caches.wait_for(kStatTimeout) == std::future_status::ready) stat.caches = caches.get();
   return stat;
 }
 
+MachineDisk::Image MachineDisk::image() const {
+  std::lock_guard lock(image_mutex_);
+  return image_;
+}
+
+void MachineDisk::set_image(Image image) {
+  std::lock_guard lock(image_mutex_);
+  image_ = std::move(image);
+}
+
+std::string MachineDisk::path() const {
+  return image().path;
+}
+
+bool MachineDisk::is_empty() const {
+  return is_bay() && path().empty();
+}
+
 // `done`: what the log says then.
 Task<void> MachineDisk::maintain_now(Work work, std::string done, Promise promise) {
-  Result<void> result = co_await blk_->maintain(std::move(work));
+  auto checked = [this, &work] { return disk_ ? work() : no_disk(); };
+  const std::string name = path();
+  Result<void> result = co_await blk_->maintain(std::move(checked));
   if (result) {
-    log::info("{}: {}", options_.path, done);
+    log::info("{}: {}", name, done);
   } else {
-    result = Unexpected(std::move(result).error().with_context(options_.path));
+    result = Unexpected(std::move(result).error().with_context(name.empty() ? "bay" : name));
   }
   promise->set_value(std::move(result));
 }
 
-Result<void> MachineDisk::maintain(Work work, std::string done) {
+// Starts a coroutine on the disk's thread and waits for what it promises.
+Result<void> MachineDisk::run(std::function<Task<void>(Promise)> start) {
   auto promise = std::make_shared<std::promise<Result<void>>>();
   std::future<Result<void>> result = promise->get_future();
-  auto start = [this, work = std::move(work), done = std::move(done), promise] {
-    spawn(work_, maintain_now(work, done, promise));
-  };
-  thread_->loop().post(std::move(start));
+  thread_->loop().post([this, start = std::move(start), promise] { spawn(work_, start(promise)); });
   if (result.wait_for(kMaintenanceTimeout) == std::future_status::ready) return result.get();
   return fail(ErrorKind::kBusy,
-              fmt::format("{}: not done yet; it is when the disk has the time", options_.path));
+              fmt::format("{}: not done yet; it is when the disk has the time", path()));
+}
+
+Result<void> MachineDisk::maintain(Work work, std::string done) {
+  return run([this, work = std::move(work), done = std::move(done)](Promise promise) {
+    return maintain_now(work, done, std::move(promise));
+  });
+}
+
+Task<Result<void>> MachineDisk::put(std::unique_ptr<disk::Disk>& disk,
+                                    const disk::DiskOptions& options, FileId id) {
+  if (disk_) co_return fail(ErrorKind::kBusy, "the place is taken");
+  disk_ = std::move(disk);
+  bay_->put(disk_.get());
+  set_image({options.path, disk_->format(), disk_->read_only(), id});
+  co_return Result<void>();
+}
+
+Task<Result<void>> MachineDisk::open_and_put(disk::DiskOptions options, FileId id) {
+  disk::DiskOptions to_open = options;
+  VMM_CO_TRY(std::unique_ptr<disk::Disk> disk,
+             co_await disk::open_disk(thread_->loop(), std::move(to_open)));
+  auto work = [this, &disk, &options, id] { return put(disk, options, id); };
+  Result<void> done = co_await blk_->maintain(std::move(work));
+  if (!done && disk) (void)co_await disk->close();
+  co_return done;
+}
+
+Task<void> MachineDisk::insert_now(disk::DiskOptions options, FileId id, Promise promise) {
+  const std::string name = options.path;
+  Result<void> done = co_await open_and_put(std::move(options), id);
+  if (done) log::info("{}: attached", name);
+  promise->set_value(std::move(done));
+}
+
+Result<void> MachineDisk::insert(disk::DiskOptions options, FileId id) {
+  blk_->set_rate_limits({options.max_operations, options.max_bytes});
+  return run([this, options = std::move(options), id](Promise promise) {
+    return insert_now(options, id, std::move(promise));
+  });
+}
+
+// No request is under way, and from here on each is beyond the end.
+Task<Result<void>> MachineDisk::take_out() {
+  Result<void> closed = co_await disk_->close();
+  bay_->put(nullptr);
+  disk_.reset();
+  set_image({});
+  co_return closed;
+}
+
+Result<void> MachineDisk::eject() {
+  if (!is_bay()) {
+    return fail(ErrorKind::kUnsupported,
+                fmt::format("{}: has been there from the start, and stays", path()));
+  }
+  if (is_empty()) return fail(ErrorKind::kNotFound, "there is no disk in it");
+  return maintain([this] { return take_out(); }, "detached");
 }
 
 Result<void> MachineDisk::grow(std::uint64_t size) {
@@ -181,14 +277,16 @@ Result<std::vector<disk::qcow::Snapshot>> MachineDisk::snapshots() {
   using All = Result<std::vector<disk::qcow::Snapshot>>;
   auto promise = std::make_shared<std::promise<All>>();
   std::future<All> all = promise->get_future();
-  thread_->loop().post(
-      [promise, disk = disk_.get()] { promise->set_value(disk::snapshots_of(*disk)); });
+  thread_->loop().post([promise, this] {
+    promise->set_value(disk_ ? disk::snapshots_of(*disk_)
+                             : All(fail(ErrorKind::kNotFound, kNoDisk)));
+  });
   if (all.wait_for(kMaintenanceTimeout) != std::future_status::ready) {
-    return fail(ErrorKind::kBusy, fmt::format("{}: the disk's thread is busy", options_.path));
+    return fail(ErrorKind::kBusy, fmt::format("{}: the disk's thread is busy", path()));
   }
   All found = all.get();
   if (found) return found;
-  return Unexpected(std::move(found).error().with_context(options_.path));
+  return Unexpected(std::move(found).error().with_context(path()));
 }
 
 void MachineDisk::set_rate_limits(RateLimits limits) {
@@ -214,11 +312,12 @@ bool MachineDisk::was_read() const {
 Result<void> MachineDisk::close() {
   thread_->call([this] { return work_.close(); });
   if (transport_) transport_->stop();
+  if (!disk_) return {};
   Result<void> closed = thread_->call([this] { return disk_->close(); });
   const std::string counted = thread_->call([this] { return statistics_of(*disk_); });
-  if (!counted.empty()) log::info("{}: {}", options_.path, counted);
+  if (!counted.empty()) log::info("{}: {}", path(), counted);
   if (closed) return closed;
-  return Unexpected(std::move(closed).error().with_context(options_.path));
+  return Unexpected(std::move(closed).error().with_context(path()));
 }
 
 }  // namespace vmm

@@ -6,6 +6,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@
 
 namespace vmm {
 
+namespace disk {
+class Bay;
+}
 struct DiskPartitions;
 struct DiskStat;
 class VirtioSlots;
@@ -34,6 +38,8 @@ class MachineDisk {
   // Opens the image; `options` say how many queues; `index` counts the machine's disks from 0 and
   // names the thread.
   static Result<std::unique_ptr<MachineDisk>> open(disk::DiskOptions options, std::size_t index);
+  // A place for a disk that comes while the machine runs; the guest sees one of no bytes.
+  static Result<std::unique_ptr<MachineDisk>> make_bay(std::size_t index, std::uint16_t nr_queues);
   // close() first, where the disk's last state matters.
   ~MachineDisk();
 
@@ -60,11 +66,20 @@ class MachineDisk {
   Result<void> create_snapshot(std::string name);
   Result<void> delete_snapshot(std::string id_or_name);
   Result<std::vector<disk::qcow::Snapshot>> snapshots();
+  // The same, of one made by make_bay(): puts an image in, or closes it and takes it out. The
+  // opener in `options` does not block. Fail with kBusy where there is one, with kNotFound where
+  // there is none.
+  Result<void> insert(disk::DiskOptions options, FileId id);
+  Result<void> eject();
+  // From any thread.
+  bool is_bay() const { return bay_ != nullptr; }
+  bool is_empty() const;
   // From any thread, after attach().
   void set_rate_limits(RateLimits limits);
   RateLimits rate_limits() const;
 
-  const std::string& path() const { return options_.path; }
+  // From any thread: as the configuration names the image; empty for a bay without one.
+  std::string path() const;
 
   // From any thread: changes that failed and wait are carried out again. After attach().
   void retry_writes();
@@ -83,13 +98,29 @@ class MachineDisk {
   using Work = std::function<Task<Result<void>>()>;
   Result<void> maintain(Work work, std::string done);
   Task<void> maintain_now(Work work, std::string done, Promise promise);
+  Task<void> insert_now(disk::DiskOptions options, FileId id, Promise promise);
+  Task<Result<void>> open_and_put(disk::DiskOptions options, FileId id);
+  Task<Result<void>> put(std::unique_ptr<disk::Disk>& disk, const disk::DiskOptions& options,
+                         FileId id);
+  Task<Result<void>> take_out();
+  Result<void> run(std::function<Task<void>(Promise)> start);
   Result<void> check_snapshots() const;
 
-  const disk::DiskOptions options_;
+  struct Image {
+    std::string path, format;
+    bool read_only = false;
+    FileId id;
+  };
+  Image image() const;
+  void set_image(Image image);
+
+  const disk::DiskOptions options_;  // a bay's know of no file
   std::unique_ptr<IoThread> thread_;
   Gate work_;  // what uses the device, on the disk's thread
   std::unique_ptr<disk::Disk> disk_;
-  FileId file_id_;
+  std::unique_ptr<disk::Bay> bay_;
+  mutable std::mutex image_mutex_;
+  Image image_;
   std::unique_ptr<virtio::Blk> blk_;
   std::unique_ptr<virtio::TransportBase> transport_;
 };

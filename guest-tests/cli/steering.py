@@ -324,6 +324,45 @@ class Cases:
             assert "s2" in text and "s1" not in text, text
             self.good("disk", "check", "-q", image)
 
+    def attach(self):
+        with self.tap.step("a running machine gets another disk, with its backing file, and gives it back"):
+            base, image = (os.path.join(self.directory, name) for name in ("base.raw", "overlay.qcow2"))
+            with open(base, "wb") as file:
+                file.truncate(8 << 20)
+            self.good("disk", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", image)
+            with Machine(self, "t-bays", BUSY, "--bays", "2", "-d", f"{base},ro,format=raw") as machine:
+                same([disk["size"] for disk in self.stat("t-bays")["disks"]], [8 << 20, 0, 0], "sizes")
+                for again in range(2):
+                    same(self.good("attach", "t-bays", f"{image},format=qcow2,iops=500").strip(), "vdb", "its name")
+                    disk = self.stat("t-bays")["disks"][1]
+                    same((disk["size"], disk["file"], disk["format"], disk["iops"]), ((8 + again) << 20, image, "qcow2", 500), "disk")
+                    self.refused(["in use", str(machine.process.pid)], "disk", "resize", image, "+1M")
+                    self.good("resize", "t-bays", "vdb", "+1M")
+                    self.good("disk", "snapshot", "-c", f"s{again}", image)
+                    self.good("detach", "t-bays", "vdb" if again else image)
+                    same(self.stat("t-bays")["disks"][1]["size"], 0, "size of an empty bay")
+                    self.good("disk", "check", "-q", image)
+                same(self.good("attach", "t-bays", f"{image},format=qcow2").strip(), "vdb", "its name")
+                self.refused(["in use"], "attach", "t-bays", f"{image},format=qcow2")
+                other = os.path.join(self.directory, "other.qcow2")
+                self.good("disk", "create", "-q", "-f", "qcow2", other, "4M")
+                same(self.good("attach", "t-bays", f"{other},format=qcow2,cache=writethrough").strip(), "vdc", "its name")
+                third = os.path.join(self.directory, "third.raw")
+                self.good("disk", "create", "-q", "-f", "raw", third, "4M")
+                self.refused(["--bays"], "attach", "t-bays", f"{third},format=raw")
+                self.refused(["stays"], "detach", "t-bays", "vda")
+                self.refused(["vdx"], "detach", "t-bays", "vdx")
+                self.good("detach", "t-bays", "vdc")
+                self.refused(["no disk"], "detach", "t-bays", "vdc")
+                self.refused(["no disk"], "resize", "t-bays", "vdc", "1M")
+                for bad in ("snapshot", "direct", "cache=none", "serial=x", "queues=2", "werror=stop"):
+                    self.refused([bad.split("=", 1)[0]], "attach", "t-bays", f"{third},format=raw,{bad}")
+                self.refused(["nowhere"], "attach", "t-bays", "/nowhere/x.raw")
+                self.good("stop", "t-bays", "--force")
+                same(machine.wait(), 5, "status")
+            self.good("disk", "check", "-q", image)
+            self.refused(["--bays", "8"], "run", "-k", "/dev/null", "--bays", "9")
+
     def limit(self, guest):
         if guest is None:
             return
@@ -414,6 +453,17 @@ class Cases:
                         client.sendall([b"\0\xff\n" * 1000, b"{" * 100000, b"", b'{"command":"stat"}\n' * 200][number % 4])
                     except OSError:
                         pass  # it was hung up on
+                with open("/dev/null", "rb") as file, socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(LIMIT)
+                    client.connect(self.socket_of("t-busy"))
+                    hung_up = False
+                    for _ in range(100):
+                        try:
+                            socket.send_fds(client, [b"x"], [file.fileno()] * 60)
+                        except OSError:
+                            hung_up = True
+                    assert hung_up, "6000 files were taken"
+                    assert len(os.listdir(f"/proc/{machine.process.pid}/fd")) < 100, "files were kept"
                 first = self.exits("t-busy")
                 comes_true(lambda: self.exits("t-busy") > first, "more exits")
                 self.good("stop", "t-busy", "--force")
@@ -454,6 +504,7 @@ def main():
         cases.balloon()
         cases.grow()
         cases.snapshot(guest)
+        cases.attach()
         cases.limit(guest)
         cases.names()
         cases.reboots()

@@ -508,16 +508,21 @@ class Scenarios:
             time.sleep(0.3)
 
     def steer(self):
-        """A running guest gives memory back, by itself and when asked; its disk grows and gets snapshots."""
+        """A running guest gives memory back, by itself and when asked; its disk grows and gets snapshots; another disk comes and goes."""
         os.environ["XDG_RUNTIME_DIR"] = self.path("runtime")
         os.makedirs(self.path("runtime"), mode=0o700)
         disk, second = self.fresh_disk("steer.qcow2"), self.path("second.qcow2")
-        self.ask("disk", "create", "-q", "-f", "qcow2", second, "64M")
+        third = self.path("third.qcow2")
+        for image in (second, third):
+            self.ask("disk", "create", "-q", "-f", "qcow2", image, "64M")
         work = ("printf before | dd of=/dev/vdb conv=fsync 2>/dev/null; size=$(cat /sys/block/vda/size); dd if=/dev/zero of=/dev/shm/a bs=1M count=200 2>/dev/null; echo full; sleep 5; "
                 "rm /dev/shm/a; echo empty; while test $(cat /sys/block/vda/size) = $size; do sleep 0.2; done; "
                 "echo sectors: $(( $(cat /sys/block/vda/size) - size )); "
-                "printf after. | dd of=/dev/vdb conv=fsync 2>/dev/null; echo written; sleep 1000")
-        with self.start([f"{disk},format=qcow2", f"{second},format=qcow2"], work, cpus=2, more=("--name", "steer", "--balloon")) as guest:
+                "printf after. | dd of=/dev/vdb conv=fsync 2>/dev/null; echo written; "
+                "while test $(cat /sys/block/vdc/size) = 0; do sleep 0.2; done; printf visitor | dd of=/dev/vdc conv=fsync 2>/dev/null; "
+                "echo visited: $(cat /sys/block/vdc/size); while test $(cat /sys/block/vdc/size) != 0; do sleep 0.2; done; "
+                "dd if=/dev/vdc of=/dev/null bs=512 count=1 2>&1 | grep copied; echo gone; sleep 1000")
+        with self.start([f"{disk},format=qcow2", f"{second},format=qcow2"], work, cpus=2, more=("--name", "steer", "--balloon", "--bays", "1")) as guest:
             def balloon():
                 return json.loads(self.ask("stat", "steer", "--output", "json"))["balloon"]
 
@@ -548,13 +553,19 @@ class Scenarios:
                 line = guest.wait_for("sectors: ")
                 require(line.endswith(f"sectors: {(64 << 20) // 512}"), line)
                 guest.wait_for("written")
+            with self.tap.step("a running guest gets another disk, and gives it back", lambda: guest.lines):
+                require(self.ask("attach", "steer", f"{third},format=qcow2").strip() == "vdc", "another name than vdc")
+                require(guest.wait_for("visited: ").endswith(f" {(64 << 20) // 512}"), "another size")
+                self.ask("detach", "steer", "vdc")
+                guest.wait_for("gone")
             self.ask("stop", "steer", "--force")
             guest.wait()
         self.check_image("steer: qemu-img check finds nothing or leaks", disk, (0, 3))
         self.check_image("steer: nor in the second disk", second, (0, 3))
         with self.tap.step("a snapshot holds what the disk held then"):
-            for what, selection in ((b"after.", ()), (b"before", ("-l", "snapshot.name=running"))):
-                status, output = tool("qemu-img", "convert", "-O", "raw", *selection, second, self.path("second.raw"))
+            for what, image, selection in ((b"after.", second, ()), (b"before", second, ("-l", "snapshot.name=running")),
+                                           (b"visito", third, ())):
+                status, output = tool("qemu-img", "convert", "-O", "raw", *selection, image, self.path("second.raw"))
                 require(status == 0, output)
                 with open(self.path("second.raw"), "rb") as file:
                     require(file.read(6) == what, str(what))

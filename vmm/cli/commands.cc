@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/cli/commands.h"
 
+#include "vmm/cli/attach.h"
 #include "vmm/cli/balloon.h"
 #include "vmm/cli/debug.h"
 #include "vmm/cli/disk.h"
@@ -22,6 +23,8 @@ constexpr Command kCommands[] = {
     {"stat", "Tell what a running virtual machine has done, or does", stat_command},
     {"balloon", "Ask a guest to give memory back", balloon_command},
     {"debug", "Show the registers of a running machine's processors", debug_command},
+    {"attach", "Give a running machine another disk", attach_command},
+    {"detach", "Take a disk from a running machine", detach_command},
     {"limit", "Limit how fast a running machine's disk is used", limit_command},
     {"resize", "Make a running machine's disk larger", resize_command},
     {"disk", "Make, inspect, convert and exercise disk images", disk_command},

@@ -47,6 +47,7 @@ struct RunFlags {
   std::string kernel, boot, initrd, params, memory = "512M", name, console = "serial", net = "none",
                                             log_level = "warn";
   std::uint32_t nr_cpus = 1;
+  std::size_t nr_bays = 0;
   std::string cpu = "host", pin;
   bool huge_pages = false, balloon = false, rng = true, no_reboot = false;
   std::string virtio_transport = "pci", dump_dtb;
@@ -169,6 +170,10 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option("--dump-dtb", flags.dump_dtb,
                  "Start nothing; write the device tree of the machine to this file")
       ->type_name("FILE");
+  app.add_option("--bays", flags.nr_bays,
+                 "Places for disks that 'vmm attach' brings while the machine runs, up to 8")
+      ->type_name("N")
+      ->capture_default_str();
   app.add_flag("--balloon", flags.balloon,
                "Let the guest give memory back, when 'vmm balloon' asks for it and whenever it has "
                "free pages (virtio-balloon)");
@@ -204,6 +209,11 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.huge_pages = flags.huge_pages;
   config.rng = flags.rng;
   config.balloon = flags.balloon;
+  config.nr_bays = flags.nr_bays;
+  if (flags.nr_bays > MachineConfig::kMaxBays) {
+    return fail(ErrorKind::kInvalid,
+                fmt::format("--bays: {} are more than {}", flags.nr_bays, MachineConfig::kMaxBays));
+  }
   if (flags.balloon && flags.huge_pages) {
     return fail(ErrorKind::kInvalid,
                 "--balloon: reserved huge pages (--hugepages) are not given back; use one or the "
@@ -224,10 +234,12 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   VMM_CHECK(parse_memory_option(flags.memory, config));
   VMM_TRY(config.shares, parse_share_options(flags.shares));
   if (!config.shares.empty()) config.memory_shared = true;
-  const std::size_t nr_disks = flags.disks.size() + (flags.cloud_init.empty() ? 0 : 1);
+  const std::size_t nr_disks =
+      flags.disks.size() + (flags.cloud_init.empty() ? 0 : 1) + flags.nr_bays;
   if (nr_disks > MachineConfig::kMaxDisks) {
-    return fail(ErrorKind::kInvalid, fmt::format("--disk: {} disks are too many, {} is the limit",
-                                                 nr_disks, MachineConfig::kMaxDisks));
+    return fail(ErrorKind::kInvalid,
+                fmt::format("--disk: {} disks and bays are too many, {} is the limit", nr_disks,
+                            MachineConfig::kMaxDisks));
   }
   for (const std::string& text : flags.disks) {
     VMM_TRY(disk::DiskOptions disk, parse_disk_option(text));

@@ -113,9 +113,9 @@ Result<Client> find_machine(const std::string& name) {
                           name));
 }
 
-Result<std::string> ask_machine(Client& machine, const std::string& name,
-                                std::string_view request) {
-  VMM_TRY(std::string line, machine.ask(request));
+Result<std::string> ask_machine(Client& machine, const std::string& name, std::string_view request,
+                                std::span<const UniqueFd> files) {
+  VMM_TRY(std::string line, machine.ask(request, files));
   const Json answer = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (answer.is_object() && answer.contains("ok") && answer["ok"] == true) return line;
   const std::string why = text_at(answer, "error");

@@ -2,6 +2,7 @@
 // `vmm list`, `stop`, `pause` and `resume`: running machines, steered over their control sockets.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,6 @@ Result<control::Client> find_machine(const std::string& name);
 // Asks, and turns an answer that is no success into an Error that names the machine. Gives the
 // answer, an object of JSON.
 Result<std::string> ask_machine(control::Client& machine, const std::string& name,
-                                std::string_view request);
+                                std::string_view request, std::span<const UniqueFd> files = {});
 
 }  // namespace vmm::cli

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,7 +23,8 @@ class Client {
   int pid() const { return pid_; }                           // of the process that runs the machine
 
   // One request and its answer, each a line of JSON without the newline.
-  Result<std::string> ask(std::string_view request);
+  // `files` go with the request, at most kMaxFiles.
+  Result<std::string> ask(std::string_view request, std::span<const UniqueFd> files = {});
 
   // Whether the machine has hung up within `timeout`; what else it says is dropped.
   bool wait_for_end(std::chrono::milliseconds timeout);

@@ -79,12 +79,30 @@ Json snapshot(const Json& request, const std::string& disk, Target& target) {
   return error("'action' must be list, create or delete");
 }
 
+Json attach(const Json& request, Target& target, std::vector<UniqueFd> fds) {
+  const std::string* option = text(request, "option");
+  if (option == nullptr) return error("the request has no string 'option'");
+  const auto names = request.find("files");
+  if (names == request.end() || !names->is_array() || names->size() != fds.size() || fds.empty()) {
+    return error("the request must name the files that come with it, in 'files'");
+  }
+  std::vector<GivenFile> files;
+  for (const Json& name : *names) {
+    if (!name.is_string()) return error("'files' must hold names");
+    files.push_back({name.get<std::string>(), std::move(fds[files.size()])});
+  }
+  const Result<std::string> disk = target.attach_disk(*option, std::move(files));
+  if (!disk) return error(disk.error().message());
+  return {{"ok", true}, {"disk", *disk}};
+}
+
 // The commands that are about one disk.
 Json steer_disk(const Json& request, std::string_view command, Target& target) {
   const auto disk = request.find("disk");
   if (disk == request.end() || !disk->is_string()) return error("the request has no string 'disk'");
   const std::string& name = disk->get_ref<const std::string&>();
   if (command == "snapshot") return snapshot(request, name, target);
+  if (command == "detach") return outcome(target.detach_disk(name));
   std::string bad;
   if (command == "resize") {
     const auto size = number(request, "size", bad);
@@ -96,7 +114,7 @@ Json steer_disk(const Json& request, std::string_view command, Target& target) {
   return outcome(target.limit_disk(name, operations, bytes));
 }
 
-Json carry_out(const Json& request, Target& target) {
+Json carry_out(const Json& request, Target& target, std::vector<UniqueFd> files) {
   if (!request.is_object()) return error("a request is one JSON object on one line");
   const auto found = request.find("command");
   if (found == request.end() || !found->is_string()) {
@@ -115,7 +133,8 @@ Json carry_out(const Json& request, Target& target) {
   if (command == "stat")
     return {{"ok", true}, {"state", state_of(target)}, {"stat", target.stat()}};
   if (command == "debug") return {{"ok", true}, {"vcpus", target.debug()}};
-  if (command == "resize" || command == "limit" || command == "snapshot") {
+  if (command == "attach") return attach(request, target, std::move(files));
+  if (command == "resize" || command == "limit" || command == "snapshot" || command == "detach") {
     return steer_disk(request, command, target);
   }
   if (command == "balloon") {
@@ -126,7 +145,7 @@ Json carry_out(const Json& request, Target& target) {
   }
   return error(
       fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize, "
-                  "limit, snapshot, balloon, debug",
+                  "limit, snapshot, attach, detach, balloon, debug",
                   command));
 }
 
@@ -139,10 +158,10 @@ std::string greeting(std::string_view version, std::string_view name, const Targ
                   {"state", state_of(target)}});
 }
 
-std::string answer(std::string_view request, Target& target) {
+std::string answer(std::string_view request, Target& target, std::vector<UniqueFd> files) {
   const Json parsed = Json::parse(request.begin(), request.end(), nullptr,
                                   /*allow_exceptions=*/false);
-  return to_line(carry_out(parsed, target));
+  return to_line(carry_out(parsed, target, std::move(files)));
 }
 
 }  // namespace vmm::control

@@ -7,14 +7,25 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "vmm/core/result.h"
+#include "vmm/core/unique_fd.h"
 
 namespace vmm::control {
 
 inline constexpr int kProtocolVersion = 1;
 // A request that is longer ends the connection, in bytes.
 inline constexpr std::size_t kMaxRequest = 4096;
+
+// Files that come with one request; as many as a chain of images may have, and an external data
+// file.
+inline constexpr std::size_t kMaxFiles = 65;
+
+struct GivenFile {
+  std::string path;  // as images above it, or the request, name it
+  UniqueFd fd;
+};
 
 // The machine, as requests see it. Called on the control thread.
 class Target {
@@ -39,11 +50,16 @@ class Target {
   virtual Result<void> change_snapshot(const std::string& disk, SnapshotChange change,
                                        const std::string& name) = 0;
   virtual Result<nlohmann::ordered_json> snapshots(const std::string& disk) = 0;  // an array
+  // `option` is as for --disk; the files are those it takes, opened and locked. Gives the disk's
+  // name.
+  virtual Result<std::string> attach_disk(const std::string& option,
+                                          std::vector<GivenFile> files) = 0;
+  virtual Result<void> detach_disk(const std::string& disk) = 0;
 };
 
 // Lines, with the newline.
 std::string greeting(std::string_view version, std::string_view name, const Target& target);
 // Whatever `request` is, there is an answer.
-std::string answer(std::string_view request, Target& target);
+std::string answer(std::string_view request, Target& target, std::vector<UniqueFd> files = {});
 
 }  // namespace vmm::control

@@ -10,11 +10,26 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstring>
+#include <utility>
 
 namespace vmm::control {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience{50};
+
+void take_files(msghdr& message, std::vector<UniqueFd>& files) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
+       part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t nr_files = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < nr_files; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+      files.emplace_back(fd);
+    }
+  }
+}
 
 }  // namespace
 
@@ -104,7 +119,7 @@ void Server::accept_one(Target& target) {
         clients_.begin(), clients_.end(),
         [](const Client& a, const Client& b) { return a.active_at < b.active_at; }));
   }
-  clients_.push_back({std::move(fd), "", greeting(version_, name_, target), ++now_});
+  clients_.push_back({std::move(fd), "", greeting(version_, name_, target), ++now_, {}});
   if (!send(clients_.back())) clients_.pop_back();
 }
 
@@ -118,10 +133,18 @@ bool Server::serve(Client& client, Target& target) {
 
 bool Server::receive(Client& client) {
   std::array<char, kMaxRequest> chunk;
-  const ssize_t got = ::recv(client.fd.get(), chunk.data(), chunk.size(), 0);
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxFiles * sizeof(int))> control;
+  iovec part{chunk.data(), chunk.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t got = ::recvmsg(client.fd.get(), &message, MSG_CMSG_CLOEXEC);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
+  take_files(message, client.files);
   client.received.append(chunk.data(), static_cast<std::size_t>(got));
-  return got > 0;
+  return got > 0 && client.files.size() <= kMaxFiles;
 }
 
 // One answer waits at a time: who does not read its answers gets no further ones.
@@ -129,7 +152,8 @@ void Server::answer_lines(Client& client, Target& target) {
   std::size_t end;
   while (client.to_send.empty() && !stopping_.load() &&
          (end = client.received.find('\n')) != std::string::npos) {
-    client.to_send = answer(std::string_view(client.received).substr(0, end), target);
+    client.to_send = answer(std::string_view(client.received).substr(0, end), target,
+                            std::exchange(client.files, {}));
     client.received.erase(0, end + 1);
     if (!send(client)) return;
   }

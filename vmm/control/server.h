@@ -43,6 +43,7 @@ class Server {
     std::string received;  // less than a line; at most kMaxRequest
     std::string to_send;   // while there is any, nothing more is read
     std::uint64_t active_at = 0;
+    std::vector<UniqueFd> files;  // that came with what was received; at most kMaxFiles
   };
 
   Server(int listen_fd, UniqueFd wake_fd, std::string version, std::string name);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/control/server.h"
 
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -47,6 +49,36 @@ TEST_CASE("Server: greets, and answers one request after the other", "[control]"
   CHECK(is_good(client.ask(R"({"command":"stop"})")));
   CHECK(bench.target.nr_presses == 1);
   CHECK_FALSE(is_good(client.ask("garbage")));
+  CHECK(is_good(client.ask(kStat)));
+}
+
+std::vector<UniqueFd> some_files(std::size_t count) {
+  std::vector<UniqueFd> files;
+  while (files.size() < count) files.emplace_back(::memfd_create("disk", MFD_CLOEXEC));
+  return files;
+}
+
+TEST_CASE("Server: files arrive with the request that names them", "[control]") {
+  Bench bench;
+  Client client = *bench.connect();
+  std::vector<UniqueFd> files = some_files(2);
+  REQUIRE(::write(files[1].get(), "base", 4) == 4);
+  const std::string attach = R"({"command":"attach","option":"x","files":["x","base"]})";
+  CHECK(is_good(client.ask(attach, files)));
+  REQUIRE(bench.target.files.size() == 2);
+  CHECK(bench.target.files[1].path == "base");
+  char bytes[4];
+  REQUIRE(::pread(bench.target.files[1].fd.get(), bytes, 4, 0) == 4);
+  CHECK(std::string(bytes, 4) == "base");
+  CHECK(is_good(client.ask(R"({"command":"detach","disk":"vdb"})")));
+
+  CHECK_FALSE(is_good(client.ask(attach)));  // not those of the request before
+  CHECK_FALSE(is_good(client.ask(attach, some_files(3))));
+  CHECK_FALSE(
+      is_good(client.ask(R"({"command":"attach","option":"x","files":[7]})", some_files(1))));
+  CHECK(is_good(client.ask(kStat, some_files(kMaxFiles))));
+  CHECK_FALSE(is_good(client.ask(attach, some_files(kMaxFiles + 1))));
+  CHECK(bench.target.files.empty());
   CHECK(is_good(client.ask(kStat)));
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <sched.h>
 #include <signal.h>
@@ -129,6 +130,8 @@ Rules image_files() {
   return {
       {"ftruncate"},
       {"lseek"},  // SEEK_DATA, SEEK_HOLE
+      // Of a disk that is attached while the machine runs.
+      ioctl_of(BLKGETSIZE64),
       fcntl_of(F_OFD_SETLK),
   };
 }
@@ -180,7 +183,7 @@ Rules control_thread() {
   return {
       {"poll"},
       {"accept4"},
-      {"recvfrom"},
+      {"recvmsg"},  // with the files of a disk to attach
       {"sendto", {{4, SCMP_CMP_EQ, 0, 0}}},
   };
 }

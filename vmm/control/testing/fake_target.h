@@ -51,7 +51,18 @@ struct FakeTarget final : Target {
   Result<nlohmann::ordered_json> snapshots(const std::string&) override {
     return nlohmann::ordered_json(all_snapshots);
   }
+  Result<std::string> attach_disk(const std::string& option,
+                                  std::vector<GivenFile> given) override {
+    files = std::move(given);
+    return option + " in vdb";
+  }
+  Result<void> detach_disk(const std::string& disk) override {
+    if (disk != "vdb") return fail(ErrorKind::kNotFound, "no such disk");
+    files.clear();
+    return {};
+  }
 
+  std::vector<GivenFile> files;
   std::vector<std::string> all_snapshots;
   std::uint64_t size = 0, balloon = 9, iops = 7, bw = 8;
   std::atomic<bool> is_paused = false;

@@ -114,7 +114,7 @@ FileStorage::FileStorage(EventLoop& loop, UniqueFd fd, const FileOptions& option
     : loop_(loop),
       fd_(std::move(fd)),
       options_(options),
-      merger_(loop, fd_.get()),
+      merger_(loop, fd_.get(), /*cached=*/!options.direct),
       partial_blocks_(loop) {
 }
 

@@ -5,8 +5,14 @@
 // order. A file system takes each write that allocates or extends under one lock, from a worker
 // thread of the kernel's; a few large ones hold it for less than many small ones. Nothing waits
 // for a neighbour: what is there at the end of the turn goes, as it would have without.
+//
+// A write that is alone, with none under way, is made by this thread where it only goes to the page
+// cache: waking the kernel's worker takes longer than the copy. One that takes long all the same
+// (the host holds up who writes more than its disks take) keeps the next ones from that for a
+// while.
 #pragma once
 
+#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <vector>
@@ -33,7 +39,10 @@ class WriteMerger : private EventLoop::TurnHook {
       handle_ = handle;
       merger_.add(*this);
     }
-    std::int64_t await_resume() const noexcept { return merged_ ? result_ : alone_.result; }
+    std::int64_t await_resume() const noexcept {
+      --merger_.nr_under_way_;
+      return done_here_ ? result_ : alone_.result;
+    }
 
    private:
     friend class WriteMerger;
@@ -43,22 +52,31 @@ class WriteMerger : private EventLoop::TurnHook {
     const std::uint64_t end_;
     std::coroutine_handle<> handle_;
     EventLoop::IoAwaiter alone_;
-    bool merged_ = false;
+    bool done_here_ = false;  // by the merger, not by `alone_`
     std::int64_t result_ = 0;
   };
 
-  WriteMerger(EventLoop& loop, int fd) : loop_(loop), fd_(fd), merged_(loop) {}
+  // `cached`: writes go to the page cache.
+  WriteMerger(EventLoop& loop, int fd, bool cached)
+      : loop_(loop), fd_(fd), cached_(cached), merged_(loop) {}
 
   // `iov` and its buffers stay until the result is there; at most IOV_MAX entries.
   Write writev(IoVec iov, std::uint64_t offset) { return Write(*this, iov, offset); }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   void add(Write& write);
+  bool may_write_here() const;
+  void write_here(Write& write);
   void on_turn_end() override;
   Task<void> write_together(std::vector<Write*> writes);
 
   EventLoop& loop_;
   const int fd_;
+  const bool cached_;
+  Clock::time_point not_here_before_;
+  std::size_t nr_under_way_ = 0;  // from add() to await_resume()
   std::vector<Write*> waiting_;
   Gate merged_;  // operations under way
 };

@@ -46,8 +46,9 @@ struct Sent {
   std::vector<std::byte> bytes;
 };
 
-std::vector<std::int64_t> write_at_once(EventLoop& loop, int fd, std::vector<Sent>& writes) {
-  WriteMerger merger(loop, fd);
+std::vector<std::int64_t> write_at_once(EventLoop& loop, int fd, std::vector<Sent>& writes,
+                                        bool cached = false) {
+  WriteMerger merger(loop, fd, cached);
   std::vector<Task<std::int64_t>> tasks;
   for (Sent& write : writes) tasks.push_back(write_block(merger, write.offset, write.bytes));
   std::vector<std::int64_t> results;
@@ -78,6 +79,23 @@ TEST_CASE("WriteMerger: each write lands where it belongs, neighbours or not", "
   }
 }
 
+TEST_CASE("WriteMerger: a write to the page cache that is alone is made without the kernel's help",
+          "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  const UniqueFd fd = temporary_file();
+  std::vector<Sent> writes = {{kBlock, std::vector<std::byte>(kBlock, std::byte{1})}};
+  for (int i = 0; i < 3; ++i) {
+    CHECK(write_at_once(*loop, fd.get(), writes, /*cached=*/true) ==
+          std::vector<std::int64_t>{kBlock});
+  }
+  CHECK(loop->backend_name() == std::string("none"));
+  CHECK(content(fd.get()).back() == std::byte{1});
+  writes.push_back({3 * kBlock, std::vector<std::byte>(kBlock, std::byte{2})});
+  CHECK(write_at_once(*loop, fd.get(), writes, /*cached=*/true) ==
+        std::vector<std::int64_t>{kBlock, kBlock});
+  CHECK(loop->backend_name() != std::string("none"));
+}
+
 TEST_CASE("WriteMerger: a failure is told to the write that it belongs to", "[disk]") {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
   const UniqueFd fd = temporary_file();
@@ -93,10 +111,12 @@ TEST_CASE("WriteMerger: a failure is told to the write that it belongs to", "[di
   const std::vector<std::int64_t> together = write_at_once(*loop, fd.get(), writes);
   std::vector<Sent> last(writes.end() - 1, writes.end());
   const std::vector<std::int64_t> alone = write_at_once(*loop, fd.get(), last);
+  const std::vector<std::int64_t> here = write_at_once(*loop, fd.get(), last, /*cached=*/true);
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
   ::signal(SIGXFSZ, handler);
   CHECK(together == std::vector<std::int64_t>{kBlock, kBlock, 512, -EAGAIN});
   CHECK(alone == std::vector<std::int64_t>{-EFBIG});
+  CHECK(here == std::vector<std::int64_t>{-EFBIG});
   CHECK(content(fd.get()).size() == 2 * kBlock + 512);
 }
 

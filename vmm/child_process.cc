@@ -40,7 +40,7 @@ int start_child(std::vector<std::string> words, int fd, int error_fd) {
   sigset_t none, defaults;
   ::sigemptyset(&none);
   ::sigemptyset(&defaults);
-  ::sigaddset(&defaults, SIGPIPE);
+  for (int number : {SIGPIPE, SIGXFSZ}) ::sigaddset(&defaults, number);
   ::posix_spawnattr_setsigmask(&attributes, &none);
   ::posix_spawnattr_setsigdefault(&attributes, &defaults);
   ::posix_spawnattr_setpgroup(&attributes, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -44,6 +45,8 @@ vmm::Result<int> run(std::string_view program, std::span<char* const> values) {
 int main(int argc, char** argv) {
   using namespace vmm;
   fill_standard_descriptors();
+  // A file that may not grow any more (ulimit -f) is an error of the write, not the end.
+  ::signal(SIGXFSZ, SIG_IGN);
   std::span<char* const> values(argv, static_cast<std::size_t>(argc));
   std::string_view program = values.empty() ? "vmm" : values[0];
   program.remove_prefix(program.rfind('/') + 1);

@@ -129,7 +129,8 @@ Rules vcpu_thread() {
 Rules image_files() {
   return {
       {"ftruncate"},
-      {"lseek"},  // SEEK_DATA, SEEK_HOLE
+      {"lseek"},    // SEEK_DATA, SEEK_HOLE
+      {"pwritev"},  // what only goes to the page cache (disk/write_merger.h)
       // Of a disk that is attached while the machine runs.
       ioctl_of(BLKGETSIZE64),
       fcntl_of(F_OFD_SETLK),
@@ -169,7 +170,7 @@ Rules event_loop_on_pool() {
 
 Rules io_pool_thread() {
   return image_files() + rate_limits() + tap_device() + event_loop_on_pool() +
-         Rules{{"preadv"}, {"pwritev"}, {"fdatasync"}, {"fallocate"}};
+         Rules{{"preadv"}, {"fdatasync"}, {"fallocate"}};
 }
 
 // On a socket that was connected before, to hand on descriptors; answers are waited for. The event

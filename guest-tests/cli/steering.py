@@ -332,6 +332,7 @@ class Cases:
             self.good("disk", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", image)
             with Machine(self, "t-bays", BUSY, "--bays", "2", "-d", f"{base},ro,format=raw") as machine:
                 same([disk["size"] for disk in self.stat("t-bays")["disks"]], [8 << 20, 0, 0], "sizes")
+                assert "vdb: a bay, and nothing in it\n" in self.good("stat", "t-bays"), "not told to people"
                 for again in range(2):
                     same(self.good("attach", "t-bays", f"{image},format=qcow2,iops=500").strip(), "vdb", "its name")
                     disk = self.stat("t-bays")["disks"][1]

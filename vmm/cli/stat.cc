@@ -48,6 +48,9 @@ std::string describe_cache(const Json& cache) {
 }
 
 std::string describe_disk(const Json& disk) {
+  if (field(disk, "file") == "") {
+    return fmt::format("{}: a bay, and nothing in it\n", text(disk, "name"));
+  }
   std::string lines = fmt::format(
       "{}: {} ({}, {}{})\n  {} reads ({}), {} writes ({}), {} flushes, {} discards, {} failures\n",
       text(disk, "name"), text(disk, "file"), text(disk, "format"), bytes(number(disk, "size")),

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "devices/virtio/net_backend.h"
+#include "devices/virtio/vsock_channel.h"
 #include "vmm/core/result.h"
 #include "vmm/machine_config.h"
 #include "vmm/share.h"
@@ -16,6 +18,7 @@ namespace vmm {
 struct Backends {
   std::unique_ptr<virtio::NetBackend> net;  // the host's end of the network cable; may be nullptr
   std::vector<ShareBackend> shares;         // for MachineConfig::shares, or none at all
+  std::optional<virtio::VsockChannel> vsock;
 };
 
 // Whether there is what open_backends() needs, as far as one can see without effects.

@@ -18,6 +18,11 @@ Task<Result<void>> confine_vhost(EventLoop& loop, const sandbox::SandboxConfig& 
   co_return sandbox::confine_thread(config, sandbox::ThreadKind::kVhostUser);
 }
 
+Task<Result<void>> confine_sockets(EventLoop& loop, const sandbox::SandboxConfig& config) {
+  loop.prepare_to_confine();
+  co_return sandbox::confine_thread(config, sandbox::ThreadKind::kVsock);
+}
+
 }  // namespace
 
 Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config) {
@@ -26,6 +31,10 @@ Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config) 
 
 Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& config) {
   return thread.call([&] { return confine_vhost(thread.loop(), config); });
+}
+
+Result<void> confine_vsock(IoThread& thread, const sandbox::SandboxConfig& config) {
+  return thread.call([&] { return confine_sockets(thread.loop(), config); });
 }
 
 }  // namespace vmm

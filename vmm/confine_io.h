@@ -19,4 +19,7 @@ Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config);
 // The same for the thread of a device that another process serves.
 Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& config);
 
+// The same for the thread of a virtio socket device.
+Result<void> confine_vsock(IoThread& thread, const sandbox::SandboxConfig& config);
+
 }  // namespace vmm

@@ -63,6 +63,12 @@ struct MachineConfig {
   };
   static constexpr std::size_t kMaxShares = 8;
   std::vector<Share> shares;
+  struct Vsock {
+    std::string path;       // of the socket for the host's programs; empty: no device
+    std::uint64_t cid = 3;  // the guest's
+    int listen_fd = -1;     // listening at `path`; stays the same when the guest boots again
+  };
+  Vsock vsock;  // virtio-vsock
   // Without: MP tables, and a device tree for those kernels that can be handed one.
   bool acpi = true;
   enum class VirtioTransport { kPci, kMmio };

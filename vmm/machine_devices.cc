@@ -9,6 +9,7 @@
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/transport_base.h"
+#include "devices/virtio/vsock.h"
 #include "vmm/backends.h"
 #include "vmm/confine_io.h"
 #include "vmm/io/io_thread.h"
@@ -50,6 +51,12 @@ Result<std::unique_ptr<MachineDevices>> MachineDevices::create(const MachineConf
                                             self->net_thread_->loop(), board.memory));
     VMM_CHECK(self->attach(*self->net_, board));
   }
+  if (backends.vsock) {
+    VMM_TRY(self->vsock_thread_, IoThread::start("vmm-vsock"));
+    VMM_TRY(self->vsock_, virtio::Vsock::create(config.vsock.cid, *std::move(backends.vsock),
+                                                self->vsock_thread_->loop(), board.memory));
+    VMM_CHECK(self->attach(*self->vsock_, board));
+  }
   for (std::size_t i = 0; i < backends.shares.size(); ++i) {
     VMM_CHECK(self->add_share(config.shares[i], std::move(backends.shares[i]), board));
   }
@@ -85,6 +92,9 @@ Result<void> MachineDevices::confine(const sandbox::SandboxConfig& config) {
   for (IoThread* thread : {thread_.get(), console_thread_.get(), net_thread_.get()}) {
     if (thread == nullptr) continue;
     VMM_CHECK(confine_io(*thread, config));
+  }
+  if (vsock_thread_) {
+    VMM_CHECK(confine_vsock(*vsock_thread_, config));
   }
   for (const std::unique_ptr<Share>& share : shares_) {
     VMM_CHECK(confine_vhost_user(*share->thread, config));

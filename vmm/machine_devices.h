@@ -28,6 +28,7 @@ class Fs;
 class Net;
 class Rng;
 class TransportBase;
+class Vsock;
 }  // namespace virtio
 
 class MachineDevices {
@@ -70,6 +71,8 @@ class MachineDevices {
   std::unique_ptr<virtio::Balloon> balloon_;
   std::unique_ptr<virtio::Console> console_;
   std::unique_ptr<virtio::Net> net_;
+  std::unique_ptr<IoThread> vsock_thread_;
+  std::unique_ptr<virtio::Vsock> vsock_;
   // Each waits for its back-end, and nobody else shall.
   struct Share;
   std::vector<std::unique_ptr<Share>> shares_;

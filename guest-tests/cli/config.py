@@ -151,6 +151,11 @@ class Cases:
         self.dry("a directory that the guest can mount", 0, [*kernel, "--share", self.directory])
         self.dry("a shared directory that is not there", 1, [*kernel, "--share", "none"], "--share none", "No such file")
         self.dry("a file as a shared directory", 1, [*kernel, "--share", self.raw], "--share", "Not a directory")
+        self.dry("a socket for the guest's connections", 0, [*kernel, "--vsock", "web.vsock,cid=42"])
+        for vsock, pattern in ((",cid=3", "name of the socket"), ("web,cid=2", "from 3"), ("web,cid=4294967295", "from 3"),
+                               ("web,cid=x", "cid=N"), ("web,port=3", "cid=N"), ("none/web", "No such file"), ("x" * 97, "at most 107 bytes"),
+                               (self.raw, "no socket")):
+            self.dry(f"--vsock {os.path.basename(vsock)[:20]}", 1, [*kernel, "--vsock", vsock], "--vsock", pattern)
         self.dry("two shared directories with one tag", 1, [*kernel, "--share", "/etc", "--share", "/tmp,etc"], "--share /tmp,etc", "tag")
         self.dry("a tag that is too long", 1, [*kernel, "--share", "/tmp," + "x" * 37], "--share", "36 bytes")
         self.dry("virtio-mmio that the kernel could not find", 1, [*mmio, "--no-acpi"], "--no-acpi", "ELF")

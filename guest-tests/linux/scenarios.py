@@ -12,6 +12,7 @@ import http.client
 import http.server
 import json
 import os
+import queue
 import random
 import re
 import shlex
@@ -56,8 +57,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "kill", "twice", "steer")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer")
 
 
 def tool(*command):
@@ -128,6 +129,78 @@ def answer_of(port, address="127.0.0.1", seconds=60):
             pass
         time.sleep(1)
     raise GuestError(f"nobody answers at {address}, port {port}")
+
+
+class UnixServer:
+    """Listens at a Unix socket; to each program it sends the same, and keeps what it gets from it."""
+
+    def __init__(self, path, content):
+        self._content = content
+        self._taken = queue.Queue()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(path)
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+    def _serve(self):
+        while True:
+            try:
+                connection = self._socket.accept()[0]
+            except OSError:
+                return
+            with connection:
+                sender = threading.Thread(target=send_all, args=(connection, self._content))
+                sender.start()
+                self._taken.put(read_all(connection))
+                sender.join()
+
+    def taken(self):
+        """What the next program has sent."""
+        return self._taken.get(timeout=60)
+
+
+def send_all(connection, content):
+    connection.sendall(content)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def read_all(connection):
+    pieces = []
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def connect_unix(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(60)
+    connection.connect(path)
+    return connection
+
+
+def vsock_exchange(path, port, content):
+    """Sends content to a port of the guest's; its answer as text, or None where nobody listens there."""
+    with connect_unix(path) as connection:
+        connection.sendall(f"CONNECT {port}\n".encode())
+        line = b""
+        while not line.endswith(b"\n"):
+            byte = connection.recv(1)
+            if not byte:
+                require(line == b"", str(line))
+                return None
+            line += byte
+        require(re.fullmatch(rb"OK \d+\n", line), str(line))
+        sender = threading.Thread(target=send_all, args=(connection, content))
+        sender.start()
+        answer = read_all(connection)
+        sender.join()
+        return answer.decode()
 
 
 class Scenarios:
@@ -373,6 +446,41 @@ class Scenarios:
                 guest.find("does not answer any more")
                 require(guest.wait() == 0, f"status {guest.status()}")
 
+    def vsock(self):
+        """virtio-vsock: files go both ways at once, whoever connects, and again after a reboot in place."""
+        path, wanted = self.path("vsock"), self.random.randbytes(5 << 20)
+        digest = hashlib.sha256(wanted).hexdigest()
+        work = ("vsock; mkdir -p /data; if test -e /data/again; then echo sees: $(ls /dev/vsock); busybox poweroff -n -f; fi; "
+                "touch /data/again; sync; busybox reboot -f")
+        disk = f"{self.fresh_disk('vsock.qcow2')},format=qcow2"
+        with UnixServer(f"{path}_1234", wanted) as server, \
+                self.start([disk], work, in_place=True, more=("--vsock", f"{path},cid=42")) as guest:
+            for boot in ("", ", after a reboot in place"):
+                with self.tap.step(f"vsock: the guest connects, and files go both ways at once{boot}", lambda: guest.lines):
+                    sent = guest.wait_for("sends: ").split()[-1]
+                    require(digest in guest.wait_for("took: "), "another file from the host")
+                    require(hashlib.sha256(server.taken()).hexdigest() == sent, "another file from the guest")
+                with self.tap.step(f"vsock: a port where no program listens is refused{boot}", lambda: guest.lines):
+                    require(re.search(r"refused: 1 .*(reset|refused)", guest.wait_for("refused: ")), "not refused")
+                with self.tap.step(f"vsock: a program of the host connects, sends, ends its half, and reads the answer{boot}",
+                                   lambda: guest.lines):
+                    guest.wait_for("serves: ")
+                    self.comes_true(lambda: digest in (vsock_exchange(path, 5000, wanted) or ""), "the checksum as answer", 30)
+                with self.tap.step(f"vsock: programs that say nothing, or ask for a closed port, are in nobody's way{boot}",
+                                   lambda: guest.lines):
+                    silent = [connect_unix(path) for _ in range(100)]
+                    require(vsock_exchange(path, 6000, b"") is None, "a port where nothing listens")
+                    require(digest in (vsock_exchange(path, 5000, wanted) or ""), "another answer")
+                    for one in silent:
+                        one.close()
+                with self.tap.step(f"vsock: the guest sees the end of a program's connection{boot}", lambda: guest.lines):
+                    word = f"round{len(boot)}".encode()
+                    self.comes_true(lambda: vsock_exchange(path, 5001, word) is not None, "a listener", 30)
+                    guest.wait_for(f"ended: round{len(boot)}")
+            with self.tap.step("vsock: the guest powers off as ever, and the socket is gone", lambda: guest.lines):
+                require(guest.wait() == 0, f"status {guest.status()}")
+                self.comes_true(lambda: not os.path.exists(path), "no socket is left behind", 10)
+
     def cloud_init(self):
         """What --cloud-init attaches is what cloud-init's NoCloud data source looks for."""
         user_data = self.path("user-data")
@@ -573,7 +681,7 @@ class Scenarios:
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
                      "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "noacpi": self.no_acpi, "net": self.network,
-                     "tap": self.network_tap, "share": self.shared_directory, "twice": self.reboot_in_place, "smp": self.many_cpus,
+                     "tap": self.network_tap, "share": self.shared_directory, "vsock": self.vsock, "twice": self.reboot_in_place, "smp": self.many_cpus,
                      "memory": self.much_memory, "steer": self.steer, "systemd": self.systemd,
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}

@@ -22,6 +22,7 @@
 #include "vmm/cli/root_watch.h"
 #include "vmm/cli/session.h"
 #include "vmm/cli/share_option.h"
+#include "vmm/cli/vsock_option.h"
 #include "vmm/cloud_init.h"
 #include "vmm/control/directory.h"
 #include "vmm/control/listener.h"
@@ -32,6 +33,7 @@
 #include "vmm/disk_kernel.h"
 #include "vmm/machine.h"
 #include "vmm/version.h"
+#include "vmm/vsock_connector.h"
 
 namespace vmm::cli {
 namespace {
@@ -54,6 +56,7 @@ struct RunFlags {
   bool acpi = true;
   std::optional<std::uint16_t> debug_exit;
   std::vector<std::string> disks, shares;
+  std::string vsock;
   std::string cloud_init, config;
   bool print_config = false, dry_run = false;
   bool no_sandbox = false;
@@ -154,6 +157,12 @@ void add_options(CLI::App& app, RunFlags& flags) {
          "the directory's name")
       ->type_name("DIR[,TAG]")
       ->allow_extra_args(false);
+  app.add_option(
+         "--vsock", flags.vsock,
+         "Stream sockets between guest and host (virtio-vsock): programs of this host reach "
+         "port N of the guest through the Unix socket PATH, by \"CONNECT N\"; port N of CID 2 "
+         "leads the guest to the one that listens at PATH_N")
+      ->type_name("PATH[,cid=N]");
   app.add_flag("--rng,!--no-rng", flags.rng,
                "Give the guest random numbers (virtio-rng); the default")
       ->default_str("true");
@@ -232,6 +241,7 @@ Result<MachineConfig> to_config(const RunFlags& flags) {
   config.sandbox.enabled = !flags.no_sandbox;
   VMM_CHECK(sandbox::check(config.sandbox));
   VMM_CHECK(parse_memory_option(flags.memory, config));
+  VMM_TRY(config.vsock, parse_vsock_option(flags.vsock));
   VMM_TRY(config.shares, parse_share_options(flags.shares));
   if (!config.shares.empty()) config.memory_shared = true;
   const std::size_t nr_disks =
@@ -423,6 +433,11 @@ Result<int> run_command(const Arguments& arguments) {
   VMM_TRY(const std::optional<control::Listener> listener,
           make_listener(config.name, !flags.name.empty()));
   const int listen_fd = listener ? listener->fd() : -1;
+  std::optional<SocketFile> vsock;
+  if (!config.vsock.path.empty()) {
+    VMM_TRY(vsock, open_vsock(config.vsock));
+    config.vsock.listen_fd = vsock->fd();
+  }
   const auto boot = [&] { return run_boot(flags.boot, config, listen_fd); };
   if (!flags.no_reboot) return boot_until_done(boot);
   VMM_TRY(BootEnd end, boot());

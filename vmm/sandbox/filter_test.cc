@@ -86,7 +86,8 @@ const Attempt kEnterRing{"io_uring_enter", [] { ::syscall(SYS_io_uring_enter, 0,
 
 const ThreadKind kKinds[] = {ThreadKind::kMain,       ThreadKind::kVcpu,    ThreadKind::kIoRing,
                              ThreadKind::kIoPool,     ThreadKind::kConsole, ThreadKind::kSupervisor,
-                             ThreadKind::kBootFinder, ThreadKind::kControl, ThreadKind::kVhostUser};
+                             ThreadKind::kBootFinder, ThreadKind::kControl, ThreadKind::kVhostUser,
+                             ThreadKind::kVsock};
 
 bool io_uring_allowed() {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
@@ -125,7 +126,7 @@ TEST_CASE("Each kind of thread may do its own work and not the others'", "[sandb
   for (ThreadKind kind : kKinds) {
     if (skip(kind)) continue;
     if (kind != ThreadKind::kVcpu) check_stopped(kind, kRunGuest);
-    const bool on_either = kind == ThreadKind::kVhostUser;
+    const bool on_either = kind == ThreadKind::kVhostUser || kind == ThreadKind::kVsock;
     if (kind != ThreadKind::kIoPool && !on_either) check_stopped(kind, kMakeThread);
     if (kind != ThreadKind::kIoRing && !on_either) check_stopped(kind, kEnterRing);
     if (kind != ThreadKind::kControl) check_stopped(kind, kAccept);

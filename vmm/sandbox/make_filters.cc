@@ -93,5 +93,6 @@ int main() {
   print_filter("kSupervisorFilter", ThreadKind::kSupervisor);
   print_filter("kBootFinderFilter", ThreadKind::kBootFinder);
   print_filter("kVhostUserFilter", ThreadKind::kVhostUser);
+  print_filter("kVsockFilter", ThreadKind::kVsock);
   print_names();
 }

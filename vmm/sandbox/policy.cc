@@ -179,6 +179,12 @@ Rules vhost_user_thread() {
   return event_loop_on_pool() + Rules{{"io_uring_enter"}, {"sendmsg"}, {"recvfrom"}, {"shutdown"}};
 }
 
+// Sockets that another process has made and connected; the event loop as above.
+Rules vsock_thread() {
+  return event_loop_on_pool() + Rules{{"io_uring_enter"}, {"epoll_ctl"}, {"epoll_wait"},
+                                      {"recvmsg"},        {"readv"},     {"shutdown"}};
+}
+
 // Sockets that others have connected, on one that was made before. Nothing goes to an address.
 Rules control_thread() {
   return {
@@ -215,6 +221,8 @@ std::vector<Rule> policy_of(ThreadKind kind) {
       return run_time_library() + io_pool_thread();
     case ThreadKind::kVhostUser:
       return run_time_library() + vhost_user_thread();
+    case ThreadKind::kVsock:
+      return run_time_library() + vsock_thread();
     case ThreadKind::kConsole:
       return run_time_library() + Rules{{"poll"}};
     case ThreadKind::kControl:

@@ -208,6 +208,10 @@ Result<std::string> ControlTarget::attach_disk(const std::string& option,
   return machine_.attach_disk(std::move(options), std::move(files));
 }
 
+std::size_t ControlTarget::type(std::span<const std::byte> bytes) {
+  return machine_.input(bytes);
+}
+
 Result<void> ControlTarget::detach_disk(const std::string& disk) {
   VMM_TRY(MachineDisk * found, machine_.find_disk(disk));
   return found->eject();

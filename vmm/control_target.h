@@ -13,7 +13,9 @@ class Machine;
 
 class ControlTarget final : public control::Target {
  public:
-  explicit ControlTarget(Machine& machine) : machine_(machine) {}
+  // Both must outlive it.
+  ControlTarget(Machine& machine, control::ConsoleLog& console)
+      : machine_(machine), console_(console) {}
 
   bool paused() const override;
   void press_power_button() override;
@@ -32,9 +34,12 @@ class ControlTarget final : public control::Target {
   Result<std::string> attach_disk(const std::string& option,
                                   std::vector<control::GivenFile> files) override;
   Result<void> detach_disk(const std::string& disk) override;
+  control::ConsoleLog& console() override { return console_; }
+  std::size_t type(std::span<const std::byte> bytes) override;
 
  private:
   Machine& machine_;
+  control::ConsoleLog& console_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 

@@ -23,7 +23,7 @@ sys.path.insert(0, HERE)
 
 # pylint: disable=wrong-import-position
 from tap import Tap
-from terminal import LOOP, POWER_OFF, RESET, pvh_kernel, same, say
+from terminal import ECHO, LOOP, POWER_OFF, RESET, pvh_kernel, same, say
 
 LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
 
@@ -245,6 +245,35 @@ class Cases:
                 self.good("resume", "t-busy")
                 before = self.exits("t-busy")
                 comes_true(lambda: self.exits("t-busy") > before, "more exits")
+
+    def console(self):
+        def look(name):
+            return subprocess.Popen([self.vmm, "console", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, env=self.environment)
+
+        with self.tap.step("console shows what was said, takes what is typed, and ends with the machine"):
+            with Machine(self, "t-console", ECHO) as machine:
+                with look("t-console") as first, look("t-console") as second:
+                    same((first.stdout.read(1), second.stdout.read(1)), (b">", b">"), "what was said before")
+                    first.stdin.write(b"ab")
+                    first.stdin.flush()
+                    same((first.stdout.read(2), second.stdout.read(2)), (b"ab", b"ab"), "what the guest says then")
+                    second.stdin.write(b"q")
+                    second.stdin.flush()
+                    same(machine.wait(), 0, machine.process.stderr)
+                    same((first.wait(timeout=LIMIT), second.wait(timeout=LIMIT)), (0, 0), "their status")
+                    same(first.stdout.read(), b"q", "the rest")
+        with self.tap.step("console stays through a reboot in place"):
+            with Machine(self, "t-reboots", RESETTING):
+                with look("t-reboots") as console:
+                    same(console.stdout.read(1), b">", "before")
+                    console.stdin.write(b"x")
+                    console.stdin.flush()
+                    same(console.stdout.read(1), b">", "after")
+                    self.good("stop", "t-reboots", "--force")
+                    same(console.wait(timeout=LIMIT), 0, "its status")
+        with self.tap.step("console of a machine that is not there is an error"):
+            self.refused(["t-nobody"], "console", "t-nobody")
 
     def balloon(self):
         with self.tap.step("balloon tells how it stands, and says what is missing"):
@@ -503,6 +532,7 @@ def main():
         cases.disks(guest)
         cases.debug()
         cases.balloon()
+        cases.console()
         cases.grow()
         cases.snapshot(guest)
         cases.attach()

@@ -3,6 +3,7 @@
 
 #include "vmm/cli/attach.h"
 #include "vmm/cli/balloon.h"
+#include "vmm/cli/console.h"
 #include "vmm/cli/debug.h"
 #include "vmm/cli/disk.h"
 #include "vmm/cli/doctor.h"
@@ -23,6 +24,7 @@ constexpr Command kCommands[] = {
     {"stat", "Tell what a running virtual machine has done, or does", stat_command},
     {"balloon", "Ask a guest to give memory back", balloon_command},
     {"debug", "Show the registers of a running machine's processors", debug_command},
+    {"console", "Look at a running machine's console, and type there", console_command},
     {"attach", "Give a running machine another disk", attach_command},
     {"detach", "Take a disk from a running machine", detach_command},
     {"limit", "Limit how fast a running machine's disk is used", limit_command},

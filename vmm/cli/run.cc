@@ -13,6 +13,7 @@
 #include "vmm/backends.h"
 #include "vmm/cli/cloud_init_option.h"
 #include "vmm/cli/config_file.h"
+#include "vmm/cli/console_tee.h"
 #include "vmm/cli/cpu_option.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/dry_run.h"
@@ -344,16 +345,18 @@ Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
   VMM_CHECK(sandbox::enter(config.sandbox));
   VMM_TRY(std::unique_ptr<Session> session, Session::create(STDIN_FILENO, STDOUT_FILENO));
   const Machine* running = nullptr;
-  RootWatch console(session->output(), [&] {
-    log::warn("{}", explain_no_root(running->nr_disks(), running->disks_read()));
-  });
-  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, std::move(backends)));
-  running = machine.get();
+  control::ConsoleLog console_log;
+  ConsoleTee tee(console_log, session->output());
+  RootWatch console(
+      tee, [&] { log::warn("{}", explain_no_root(running->nr_disks(), running->disks_read())); });
+  // Outlives the machine, whose console wakes it.
   std::unique_ptr<control::Server> control;
   if (listen_fd >= 0) {
     VMM_TRY(control, control::Server::create(listen_fd, kVersion, config.name));
   }
-  ControlTarget target(*machine);
+  VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, std::move(backends)));
+  running = machine.get();
+  ControlTarget target(*machine, console_log);
   VMM_TRY(Session::End end, session->run(*machine, control.get(), target, config.sandbox));
   // A vCPU that waits for a stopped terminal could not be joined.
   if (end.by_user || end.signal != 0) session->output().abandon();

@@ -134,6 +134,11 @@ Result<std::string> Client::ask(std::string_view request, std::span<const Unique
   return read_line(deadline);
 }
 
+UniqueFd Client::take_connection(std::string& read) {
+  read = std::move(read_);
+  return std::move(fd_);
+}
+
 bool Client::wait_for_end(milliseconds timeout) {
   const Deadline deadline = std::chrono::steady_clock::now() + timeout;
   while (wait_for(POLLIN, deadline)) {

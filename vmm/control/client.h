@@ -26,6 +26,10 @@ class Client {
   // `files` go with the request, at most kMaxFiles.
   Result<std::string> ask(std::string_view request, std::span<const UniqueFd> files = {});
 
+  // After an answer that turned the connection into another: its descriptor, which does not block,
+  // and what has been read from it behind the answer.
+  UniqueFd take_connection(std::string& read);
+
   // Whether the machine has hung up within `timeout`; what else it says is dropped.
   bool wait_for_end(std::chrono::milliseconds timeout);
 

@@ -145,7 +145,7 @@ Json carry_out(const Json& request, Target& target, std::vector<UniqueFd> files)
   }
   return error(
       fmt::format("there is no command '{}'; known are stop, pause, resume, stat, resize, "
-                  "limit, snapshot, attach, detach, balloon, debug",
+                  "limit, snapshot, attach, detach, balloon, debug, console",
                   command));
 }
 
@@ -158,9 +158,14 @@ std::string greeting(std::string_view version, std::string_view name, const Targ
                   {"state", state_of(target)}});
 }
 
-std::string answer(std::string_view request, Target& target, std::vector<UniqueFd> files) {
+std::string answer(std::string_view request, Target& target, std::vector<UniqueFd> files,
+                   bool* console) {
   const Json parsed = Json::parse(request.begin(), request.end(), nullptr,
                                   /*allow_exceptions=*/false);
+  if (console != nullptr && parsed.is_object() && parsed.value("command", Json()) == "console") {
+    *console = true;
+    return to_line({{"ok", true}});
+  }
   return to_line(carry_out(parsed, target, std::move(files)));
 }
 

@@ -5,10 +5,12 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "vmm/control/console_log.h"
 #include "vmm/core/result.h"
 #include "vmm/core/unique_fd.h"
 
@@ -55,11 +57,16 @@ class Target {
   virtual Result<std::string> attach_disk(const std::string& option,
                                           std::vector<GivenFile> files) = 0;
   virtual Result<void> detach_disk(const std::string& disk) = 0;
+  // What the guest's console says, and typing there: gives how many bytes were taken.
+  virtual ConsoleLog& console() = 0;
+  virtual std::size_t type(std::span<const std::byte> bytes) = 0;
 };
 
 // Lines, with the newline.
 std::string greeting(std::string_view version, std::string_view name, const Target& target);
-// Whatever `request` is, there is an answer.
-std::string answer(std::string_view request, Target& target, std::vector<UniqueFd> files = {});
+// Whatever `request` is, there is an answer. `console` becomes true where the connection is one to
+// the guest's console behind it.
+std::string answer(std::string_view request, Target& target, std::vector<UniqueFd> files = {},
+                   bool* console = nullptr);
 
 }  // namespace vmm::control

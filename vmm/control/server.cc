@@ -11,12 +11,14 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <span>
 #include <utility>
 
 namespace vmm::control {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience{50};
+constexpr int kTypingPause = 10;  // milliseconds
 
 void take_files(msghdr& message, std::vector<UniqueFd>& files) {
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
@@ -92,19 +94,50 @@ void Server::run() {
     fds[1] = {target != nullptr ? listen_fd_ : -1, POLLIN, 0};
     const std::size_t nr_clients = clients_.size();
     for (std::size_t i = 0; i < nr_clients; ++i) {
-      const short events = clients_[i].to_send.empty() ? POLLIN : POLLOUT;
-      fds[i + 2] = {clients_[i].fd.get(), events, 0};
+      fds[i + 2] = {clients_[i].fd.get(), wanted_events(clients_[i], *target), 0};
     }
-    if (::poll(fds.data(), nr_clients + 2, -1) < 0) continue;  // EINTR
+    if (::poll(fds.data(), nr_clients + 2, patience()) < 0) continue;  // EINTR
     std::uint64_t count;
     if (fds[0].revents != 0) [[maybe_unused]]
       ssize_t got = ::read(wake_fd_.get(), &count, sizeof count);
     for (std::size_t i = nr_clients; i-- > 0;) {
-      if (fds[i + 2].revents == 0 || stopping_.load()) continue;
-      if (!serve(clients_[i], *target)) clients_.erase(clients_.begin() + static_cast<long>(i));
+      Client& client = clients_[i];
+      const short events = fds[i + 2].revents;
+      if ((events == 0 && !client.console_at) || stopping_.load()) continue;
+      const bool stays =
+          client.console_at ? serve_console(client, *target, events) : serve(client, *target);
+      if (!stays) clients_.erase(clients_.begin() + static_cast<long>(i));
     }
     if (fds[1].revents != 0 && !stopping_.load()) accept_one(*target);
   }
+}
+
+short Server::wanted_events(const Client& client, Target& target) {
+  if (!client.console_at) return client.to_send.empty() ? POLLIN : POLLOUT;
+  const bool has_more = !client.to_send.empty() || target.console().end() != *client.console_at;
+  return static_cast<short>((client.received.empty() ? POLLIN : 0) | (has_more ? POLLOUT : 0));
+}
+
+// A guest says when there is room for more, but to the terminal that it was started on.
+int Server::patience() const {
+  const bool wait = std::any_of(clients_.begin(), clients_.end(), [](const Client& client) {
+    return client.console_at && !client.received.empty();
+  });
+  return wait ? kTypingPause : -1;
+}
+
+bool Server::serve_console(Client& client, Target& target, short events) {
+  if (events != 0) client.active_at = ++now_;
+  if ((events & (POLLERR | POLLHUP)) != 0) return false;
+  if ((events & POLLIN) != 0 && !receive(client)) return false;
+  client.files.clear();
+  if (!client.received.empty()) {
+    client.received.erase(0, target.type(std::as_bytes(std::span(client.received))));
+  }
+  if (client.to_send.empty()) {
+    client.to_send = target.console().read(*client.console_at, kMaxRequest);
+  }
+  return send(client);
 }
 
 void Server::accept_one(Target& target) {
@@ -119,7 +152,7 @@ void Server::accept_one(Target& target) {
         clients_.begin(), clients_.end(),
         [](const Client& a, const Client& b) { return a.active_at < b.active_at; }));
   }
-  clients_.push_back({std::move(fd), "", greeting(version_, name_, target), ++now_, {}});
+  clients_.push_back({std::move(fd), "", greeting(version_, name_, target), ++now_, {}, {}});
   if (!send(clients_.back())) clients_.pop_back();
 }
 
@@ -150,11 +183,16 @@ bool Server::receive(Client& client) {
 // One answer waits at a time: who does not read its answers gets no further ones.
 void Server::answer_lines(Client& client, Target& target) {
   std::size_t end;
-  while (client.to_send.empty() && !stopping_.load() &&
+  while (client.to_send.empty() && !client.console_at && !stopping_.load() &&
          (end = client.received.find('\n')) != std::string::npos) {
+    bool console = false;
     client.to_send = answer(std::string_view(client.received).substr(0, end), target,
-                            std::exchange(client.files, {}));
+                            std::exchange(client.files, {}), &console);
     client.received.erase(0, end + 1);
+    if (console) {
+      client.console_at = 0;
+      target.console().set_wake_fd(wake_fd_.get());
+    }
     if (!send(client)) return;
   }
 }

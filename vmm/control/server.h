@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,6 +44,9 @@ class Server {
     std::string received;  // less than a line; at most kMaxRequest
     std::string to_send;   // while there is any, nothing more is read
     std::uint64_t active_at = 0;
+    // Where it is in the console's log, from its request for that on: then `received` is what is
+    // typed, and not yet taken.
+    std::optional<std::uint64_t> console_at;
     std::vector<UniqueFd> files;  // that came with what was received; at most kMaxFiles
   };
 
@@ -52,6 +56,10 @@ class Server {
   void accept_one(Target& target);
   // False: the client is gone, or shall be.
   bool serve(Client& client, Target& target);
+  bool serve_console(Client& client, Target& target, short events);
+  static short wanted_events(const Client& client, Target& target);
+  // Milliseconds until something is to be tried again; -1: nothing is.
+  int patience() const;
   bool receive(Client& client);
   void answer_lines(Client& client, Target& target);
   static bool send(Client& client);

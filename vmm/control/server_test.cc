@@ -6,7 +6,10 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <thread>
 #include <vector>
 
 #include "vmm/control/client.h"
@@ -80,6 +83,75 @@ TEST_CASE("Server: files arrive with the request that names them", "[control]") 
   CHECK_FALSE(is_good(client.ask(attach, some_files(kMaxFiles + 1))));
   CHECK(bench.target.files.empty());
   CHECK(is_good(client.ask(kStat)));
+}
+
+// A client that looks at the console.
+struct Watcher {
+  explicit Watcher(Bench& bench) {
+    Client client = *bench.connect();
+    REQUIRE(is_good(client.ask(R"({"command":"console"})")));
+    connection = client.take_connection(said);
+  }
+  // What it has been told, once that ends with `end`.
+  std::string until(const std::string& end) {
+    for (int i = 0; i < 2000 && !said.ends_with(end); ++i) {
+      char bytes[4096];
+      const ssize_t got = ::read(connection.get(), bytes, sizeof bytes);
+      if (got > 0) said.append(bytes, static_cast<std::size_t>(got));
+      if (got <= 0) std::this_thread::sleep_for(milliseconds(5));
+    }
+    return said;
+  }
+
+  std::string said;
+  UniqueFd connection;
+};
+
+bool comes_true(const std::function<bool()>& condition) {
+  for (int i = 0; i < 2000 && !condition(); ++i) std::this_thread::sleep_for(milliseconds(5));
+  return condition();
+}
+
+TEST_CASE("Server: a console shows what was said before and after, and takes what is typed",
+          "[control]") {
+  Bench bench;
+  const auto say = [&](std::string_view text) {
+    bench.target.log.append(std::as_bytes(std::span(text)));
+  };
+  const auto typed = [&] {
+    std::lock_guard lock(bench.target.typed_mutex);
+    return bench.target.typed;
+  };
+  say("before ");
+  Watcher first(bench), second(bench);
+  CHECK(first.until("before ") == "before ");
+  say("after");
+  CHECK(first.until("after") == "before after");
+  CHECK(second.until("after") == "before after");
+  REQUIRE(::write(first.connection.get(), "typed\n", 6) == 6);
+  CHECK(comes_true([&] { return typed() == "typed\n"; }));
+
+  // A guest that takes nothing now gets it later; others are served meanwhile.
+  bench.target.room = 0;
+  REQUIRE(::write(first.connection.get(), "later", 5) == 5);
+  Client other = *bench.connect();
+  CHECK(is_good(other.ask(kStat)));
+  bench.target.room = 3;
+  CHECK(comes_true([&] { return typed() == "typed\nlat"; }));
+  bench.target.room = 100;
+  CHECK(comes_true([&] { return typed() == "typed\nlater"; }));
+}
+
+TEST_CASE("Server: who does not read a console holds up neither the guest nor others",
+          "[control]") {
+  Bench bench;
+  Watcher deaf(bench);
+  const std::string line(4096, 'x');
+  for (int i = 0; i < 4000; ++i) bench.target.log.append(std::as_bytes(std::span(line)));
+  Client other = *bench.connect();
+  CHECK(is_good(other.ask(kStat)));
+  bench.target.log.append(std::as_bytes(std::span("end", 3)));
+  CHECK(deaf.until("end").size() < 4000 * line.size());
 }
 
 TEST_CASE("Server: requests that come together are all answered, in order", "[control]") {

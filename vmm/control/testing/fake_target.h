@@ -2,7 +2,9 @@
 // A Target that remembers what was asked of it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -62,6 +64,20 @@ struct FakeTarget final : Target {
     return {};
   }
 
+  ConsoleLog& console() override { return log; }
+  // Room for so many bytes.
+  std::size_t type(std::span<const std::byte> bytes) override {
+    const std::size_t taken = std::min(bytes.size(), room.load());
+    room -= taken;
+    std::lock_guard lock(typed_mutex);
+    typed.append(reinterpret_cast<const char*>(bytes.data()), taken);
+    return taken;
+  }
+
+  ConsoleLog log;
+  std::atomic<std::size_t> room = 1 << 20;
+  std::mutex typed_mutex;
+  std::string typed;
   std::vector<GivenFile> files;
   std::vector<std::string> all_snapshots;
   std::uint64_t size = 0, balloon = 9, iops = 7, bw = 8;

@@ -5,9 +5,11 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.dont_write_bytecode = True
@@ -254,6 +256,34 @@ class Cases:
             self.dry("a disk that a running machine has", 1, ["-k", self.kernel, "-d", self.raw + ",format=raw"], "disk.raw")
             running.terminate()
 
+    def vsock(self):
+        """The socket is there while its machine runs, in whatever sandbox, and is not taken from it."""
+        loop, path = self.file("loop", pvh_kernel(say(b"h") + LOOP)), self.path("web.vsock")
+        for flags in ((), ("--jail",), ("--uid", "65534", "--gid", "65534")):
+            name = " ".join(("--vsock makes a socket for one machine, and removes it", *flags))
+            if flags and os.geteuid() != 0:
+                self.tap.skip(name, "this needs root")
+                continue
+            with self.tap.step(name), \
+                    subprocess.Popen([self.vmm, "run", "-k", loop, "-m", "16", "--vsock", path, *flags],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                     env={**os.environ, "XDG_RUNTIME_DIR": self.directory}) as running:
+                try:
+                    same(running.stdout.read(1), b"h", "the machine")
+                    same(os.stat(path).st_mode & 0o777, 0o600, "its mode")
+                    with socket.socket(socket.AF_UNIX) as program:
+                        program.connect(path)
+                        done = self.run("-k", self.kernel, "-m", "16", "--vsock", path)
+                        same((done.returncode, done.stderr), (1, f"vmm: --vsock: {path}: a program listens there already\n".encode()),
+                             "another machine")
+                finally:
+                    running.terminate()
+                same(running.wait(LIMIT), 128 + 15, "its status")
+                deadline = time.monotonic() + LIMIT
+                while os.path.exists(path):
+                    assert time.monotonic() < deadline, "the socket is left behind"
+                    time.sleep(0.02)
+
 
 def main():
     with tempfile.TemporaryDirectory() as directory:
@@ -264,6 +294,7 @@ def main():
         cases.device_tree()
         cases.processors()
         cases.memory()
+        cases.vsock()
         return cases.tap.finish()
 
 

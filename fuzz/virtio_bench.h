@@ -16,6 +16,7 @@
 #include "devices/testing/pci_driver.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/pci_transport.h"
+#include "vmm/io/throttle.h"
 
 namespace vmm::fuzz {
 
@@ -33,7 +34,7 @@ class VirtioBench {
               .id = "fuzz-disk-with-a-long-serial",
               .nr_queues = nr_queues,
               .queue_size = queue_size},
-             disk, loop, memory),
+             disk, loop, memory, *Throttle::make_timer()),
         transport_(*virtio::PciTransport::create(blk_, msi_, &kicks)) {
     for (const GuestMemory::Region& region : memory.regions()) {
       std::memset(region.host, 0, region.size);

@@ -158,7 +158,7 @@ Task<Result<void>> FileStorage::readv(std::uint64_t offset, IoVec iov) {
   if (!is_aligned(offset, iov)) co_return co_await bounced_read(offset, iov);
   if (iov.size() > IOV_MAX) co_return co_await read_rest(offset, iov, 0);
   const std::uint64_t length = total_size(iov);
-  std::int64_t result = co_await loop_.readv(fd_.get(), iov, offset);
+  std::int64_t result = co_await loop_.readv(fd_.get(), iov, offset, options_.direct);
   if (result == static_cast<std::int64_t>(length)) co_return Result<void>();
   if (result < 0 && result != -EINTR && result != -EAGAIN) {
     co_return io_error("read", offset, length, result);

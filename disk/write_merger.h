@@ -33,7 +33,7 @@ class WriteMerger : private EventLoop::TurnHook {
           iov_(iov),
           offset_(offset),
           end_(offset + total_size(iov)),
-          alone_(merger.loop_.writev(merger.fd_, iov, offset)) {}
+          alone_(merger.loop_.writev(merger.fd_, iov, offset, /*direct=*/!merger.cached_)) {}
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> handle) {
       handle_ = handle;

@@ -82,12 +82,12 @@ class EventLoop {
   EventLoop& operator=(const EventLoop&) = delete;
 
   // The iovecs and their buffers must stay until the result is there. At most IOV_MAX (1024)
-  // entries.
-  IoAwaiter readv(int fd, IoVec iov, std::uint64_t offset) {
-    return transfer(IoOp::Kind::kReadv, fd, iov, offset);
+  // entries. `direct`: `fd` is open with O_DIRECT; a hint.
+  IoAwaiter readv(int fd, IoVec iov, std::uint64_t offset, bool direct = false) {
+    return transfer(IoOp::Kind::kReadv, fd, iov, offset, direct);
   }
-  IoAwaiter writev(int fd, IoVec iov, std::uint64_t offset) {
-    return transfer(IoOp::Kind::kWritev, fd, iov, offset);
+  IoAwaiter writev(int fd, IoVec iov, std::uint64_t offset, bool direct = false) {
+    return transfer(IoOp::Kind::kWritev, fd, iov, offset, direct);
   }
   IoAwaiter fdatasync(int fd) { return {*this, IoOp{.kind = IoOp::Kind::kFdatasync, .fd = fd}}; }
   IoAwaiter fallocate(int fd, int mode, std::uint64_t offset, std::uint64_t length) {
@@ -138,11 +138,12 @@ class EventLoop {
 
  private:
   EventLoop(Backend kind, UniqueFd wake_fd);
-  IoAwaiter transfer(IoOp::Kind kind, int fd, IoVec iov, std::uint64_t offset) {
+  IoAwaiter transfer(IoOp::Kind kind, int fd, IoVec iov, std::uint64_t offset, bool direct) {
     return {*this, IoOp{.kind = kind,
                         .fd = fd,
                         .iov = iov.data(),
                         .nr_iov = static_cast<unsigned>(iov.size()),
+                        .direct = direct,
                         .offset = offset}};
   }
   void submit(IoOp& op);

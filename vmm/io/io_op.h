@@ -25,7 +25,8 @@ struct IoOp {
   int fd;
   const iovec* iov = nullptr;
   unsigned nr_iov = 0;
-  int mode = 0;  // fallocate(2), poll(2)
+  int mode = 0;         // fallocate(2), poll(2)
+  bool direct = false;  // a transfer past the page cache
   std::uint64_t offset = 0;
   std::uint64_t length = 0;  // fallocate(2)
   std::uint64_t event_count = 0;

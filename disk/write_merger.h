@@ -6,15 +6,16 @@
 // thread of the kernel's; a few large ones hold it for less than many small ones. Nothing waits
 // for a neighbour: what is there at the end of the turn goes, as it would have without.
 //
-// A write that is alone, with none under way, is made by this thread where it only goes to the page
-// cache: waking the kernel's worker takes longer than the copy. One that takes long all the same
-// (the host holds up who writes more than its disks take) keeps the next ones from that for a
-// while.
+// Where they only go to the page cache a few writes are made by this thread: waking the kernel's
+// worker takes longer than the copies. With many under way the worker copies while this thread does
+// other work. A write that takes long all the same (the host holds up who writes more than its
+// disks take) keeps the next ones from that for a while.
 #pragma once
 
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "vmm/io/event_loop.h"
@@ -67,16 +68,21 @@ class WriteMerger : private EventLoop::TurnHook {
   using Clock = std::chrono::steady_clock;
 
   void add(Write& write);
-  bool may_write_here() const;
-  void write_here(Write& write);
   void on_turn_end() override;
-  Task<void> write_together(std::vector<Write*> writes);
+  std::size_t length_of_run(std::span<Write* const> writes) const;
+  static std::vector<iovec> joined(std::span<Write* const> run);
+  bool may_write_here() const;
+  void write_here(std::span<Write* const> run);
+  void send(std::span<Write* const> run);
+  Task<void> write_together(std::vector<Write*> run);
+  void finish(std::span<Write* const> run, std::int64_t result);
 
   EventLoop& loop_;
   const int fd_;
   const bool cached_;
   Clock::time_point not_here_before_;
-  std::size_t nr_under_way_ = 0;  // from add() to await_resume()
+  std::size_t nr_under_way_ = 0;    // from add() to await_resume()
+  std::uint64_t waiting_size_ = 0;  // bytes of `waiting_`
   std::vector<Write*> waiting_;
   Gate merged_;  // operations under way
 };

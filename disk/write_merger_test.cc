@@ -79,21 +79,49 @@ TEST_CASE("WriteMerger: each write lands where it belongs, neighbours or not", "
   }
 }
 
-TEST_CASE("WriteMerger: a write to the page cache that is alone is made without the kernel's help",
-          "[disk]") {
+// Blocks that are not neighbours.
+std::vector<Sent> apart(std::size_t count) {
+  std::vector<Sent> writes;
+  for (std::size_t i = 0; i < count; ++i) {
+    writes.push_back({2 * i * kBlock, std::vector<std::byte>(kBlock, std::byte(1 + i))});
+  }
+  return writes;
+}
+
+// Whether all were written by this thread, without the kernel's help.
+bool written_here(std::vector<Sent> writes) {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
   const UniqueFd fd = temporary_file();
-  std::vector<Sent> writes = {{kBlock, std::vector<std::byte>(kBlock, std::byte{1})}};
-  for (int i = 0; i < 3; ++i) {
-    CHECK(write_at_once(*loop, fd.get(), writes, /*cached=*/true) ==
-          std::vector<std::int64_t>{kBlock});
+  for (std::int64_t result : write_at_once(*loop, fd.get(), writes, /*cached=*/true)) {
+    CHECK(result == static_cast<std::int64_t>(kBlock));
   }
-  CHECK(loop->backend_name() == std::string("none"));
-  CHECK(content(fd.get()).back() == std::byte{1});
-  writes.push_back({3 * kBlock, std::vector<std::byte>(kBlock, std::byte{2})});
+  const std::vector<std::byte> bytes = content(fd.get());
+  for (const Sent& write : writes) {
+    CHECK(std::equal(write.bytes.begin(), write.bytes.end(),
+                     bytes.begin() + static_cast<std::ptrdiff_t>(write.offset)));
+  }
+  return loop->backend_name() == std::string("none");
+}
+
+TEST_CASE("WriteMerger: a few writes to the page cache are made without the kernel's help",
+          "[disk]") {
+  CHECK(written_here(apart(1)));
+  CHECK(written_here(apart(8)));
+  CHECK_FALSE(written_here(apart(9)));
+}
+
+TEST_CASE("WriteMerger: writes made here are merged as others are", "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  const UniqueFd fd = temporary_file();
+  std::vector<Sent> writes = apart(2);  // blocks 0 and 2
+  writes.push_back({kBlock, std::vector<std::byte>(kBlock, std::byte{9})});
   CHECK(write_at_once(*loop, fd.get(), writes, /*cached=*/true) ==
-        std::vector<std::int64_t>{kBlock, kBlock});
-  CHECK(loop->backend_name() != std::string("none"));
+        std::vector<std::int64_t>(3, kBlock));
+  const std::vector<std::byte> bytes = content(fd.get());
+  REQUIRE(bytes.size() == 3 * kBlock);
+  CHECK(bytes[0] == std::byte{1});
+  CHECK(bytes[kBlock] == std::byte{9});
+  CHECK(bytes[2 * kBlock] == std::byte{2});
 }
 
 TEST_CASE("WriteMerger: a failure is told to the write that it belongs to", "[disk]") {
@@ -109,12 +137,15 @@ TEST_CASE("WriteMerger: a failure is told to the write that it belongs to", "[di
   const rlimit small{2 * kBlock + 512, before.rlim_max};
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
   const std::vector<std::int64_t> together = write_at_once(*loop, fd.get(), writes);
+  const std::vector<std::int64_t> together_here =
+      write_at_once(*loop, fd.get(), writes, /*cached=*/true);
   std::vector<Sent> last(writes.end() - 1, writes.end());
   const std::vector<std::int64_t> alone = write_at_once(*loop, fd.get(), last);
   const std::vector<std::int64_t> here = write_at_once(*loop, fd.get(), last, /*cached=*/true);
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
   ::signal(SIGXFSZ, handler);
   CHECK(together == std::vector<std::int64_t>{kBlock, kBlock, 512, -EAGAIN});
+  CHECK(together_here == together);
   CHECK(alone == std::vector<std::int64_t>{-EFBIG});
   CHECK(here == std::vector<std::int64_t>{-EFBIG});
   CHECK(content(fd.get()).size() == 2 * kBlock + 512);

@@ -2,6 +2,8 @@
 // Bay: a disk of no bytes, until another one is put in.
 #pragma once
 
+#include <atomic>
+
 #include "disk/disk.h"
 
 namespace vmm::disk {
@@ -9,11 +11,15 @@ namespace vmm::disk {
 class Bay final : public Disk {
  public:
   // nullptr takes it out. Nothing may be under way; `disk` is the caller's.
-  void put(Disk* disk) { disk_ = disk; }
+  void put(Disk* disk) {
+    disk_ = disk;
+    read_only_.store(disk != nullptr && disk->read_only(), std::memory_order_relaxed);
+  }
 
   std::uint64_t size() const override { return disk_ == nullptr ? 0 : disk_->size(); }
-  // These three hold whatever is in it, so that other threads may ask.
-  bool read_only() const override { return false; }
+  // From any thread.
+  bool read_only() const override { return read_only_.load(std::memory_order_relaxed); }
+  // These hold whatever is in it, so that other threads may ask.
   const char* format() const override { return "none"; }
   std::uint32_t optimal_io_size() const override { return 4096; }
 
@@ -38,6 +44,7 @@ class Bay final : public Disk {
   static Task<Result<void>> done() { co_return Result<void>(); }
 
   Disk* disk_ = nullptr;
+  std::atomic<bool> read_only_ = false;
 };
 
 }  // namespace vmm::disk

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vmm/cli/disk_option.h"
+#include "vmm/luggage.h"
 #include "vmm/machine.h"
 #include "vmm/machine_disk.h"
 #include "vmm/machine_stat.h"
@@ -205,7 +206,10 @@ Result<Json> ControlTarget::snapshots(const std::string& disk) {
 Result<std::string> ControlTarget::attach_disk(const std::string& option,
                                                std::vector<control::GivenFile> files) {
   VMM_TRY(disk::DiskOptions options, cli::parse_disk_option(option));
-  return machine_.attach_disk(std::move(options), std::move(files));
+  AttachedDisk disk;
+  disk.option = option;
+  disk.files = std::move(files);
+  return machine_.attach_disk(std::move(options), std::move(disk));
 }
 
 std::size_t ControlTarget::type(std::span<const std::byte> bytes) {

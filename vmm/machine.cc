@@ -37,6 +37,7 @@
 #include "vmm/host_cpu.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
+#include "vmm/luggage.h"
 #include "vmm/machine_boot.h"
 #include "vmm/machine_devices.h"
 #include "vmm/machine_disk.h"
@@ -390,16 +391,33 @@ Result<MachineDisk*> Machine::find_disk(std::string_view name) {
               fmt::format("there is no disk '{}': 'vmm stat' shows those there are", name));
 }
 
-Result<std::string> Machine::attach_disk(disk::DiskOptions options,
-                                         std::vector<control::GivenFile> files) {
+Result<std::string> Machine::attach_disk(disk::DiskOptions options, AttachedDisk disk) {
   for (std::size_t i = 0; i < parts_->disks.size(); ++i) {
     if (!parts_->disks[i]->is_empty()) continue;
-    VMM_CHECK(vmm::attach_disk(*parts_->disks[i], std::move(options), std::move(files)));
+    VMM_CHECK(vmm::attach_disk(*parts_->disks[i], std::move(options), std::move(disk)));
     return device_name(i);
   }
   return fail(ErrorKind::kUnsupported,
               fmt::format("it has no place for another disk (run it with --bays): {} of {} taken",
                           parts_->config.nr_bays, parts_->config.nr_bays));
+}
+
+Result<void> Machine::attach_again(std::size_t index, disk::DiskOptions options,
+                                   AttachedDisk disk) {
+  if (index >= parts_->disks.size() || !parts_->disks[index]->is_empty()) {
+    return fail(ErrorKind::kNotFound, "there is no place for it");
+  }
+  return vmm::attach_disk(*parts_->disks[index], std::move(options), std::move(disk));
+}
+
+void Machine::hand_on_disks(Luggage& luggage) {
+  for (std::size_t i = 0; i < parts_->disks.size(); ++i) {
+    const std::shared_ptr<AttachedDisk> kept = parts_->disks[i]->take_kept();
+    if (!kept) continue;
+    const std::string path = parts_->disks[i]->path();
+    Result<void> put = luggage.put(i, std::move(*kept));
+    if (!put) log::error("{}: not attached any more: {}", path, put.error().message());
+  }
 }
 
 Result<void> Machine::grow_disk(std::string_view disk, std::uint64_t size) {

@@ -22,7 +22,9 @@
 
 namespace vmm {
 
+struct AttachedDisk;
 struct Backends;
+class Luggage;
 class MachineDisk;
 struct MachineStat;
 
@@ -79,9 +81,13 @@ class Machine {
   // From any thread, between start() and finish(). `disk`: "vda", ..., or the file as the
   // configuration names it; fails with kNotFound.
   Result<MachineDisk*> find_disk(std::string_view disk);
-  // Into the first bay that is empty; gives the disk's name. The files are those that the image
-  // takes, opened and locked.
-  Result<std::string> attach_disk(disk::DiskOptions options, std::vector<control::GivenFile> files);
+  // Into the first bay that is empty; gives the disk's name. `options` are those that the disk's
+  // option says, the files those that the image takes, opened and locked.
+  Result<std::string> attach_disk(disk::DiskOptions options, AttachedDisk disk);
+  // The same, into the place where it was in the boot before. Before start().
+  Result<void> attach_again(std::size_t index, disk::DiskOptions options, AttachedDisk disk);
+  // After finish(): the disks that are in bays, for the next boot.
+  void hand_on_disks(Luggage& luggage);
   // Growing may take some seconds.
   Result<void> grow_disk(std::string_view disk, std::uint64_t size);
   // How much memory the guest shall do without, in bytes. It gives it when it can. Fails with

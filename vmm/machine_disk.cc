@@ -15,6 +15,7 @@
 #include "disk/statistics.h"
 #include "vmm/confine_io.h"
 #include "vmm/core/log.h"
+#include "vmm/luggage.h"
 #include "vmm/machine_stat.h"
 #include "vmm/partition_table.h"
 #include "vmm/root_device.h"
@@ -196,37 +197,47 @@ Result<void> MachineDisk::maintain(Work work, std::string done) {
   });
 }
 
-Task<Result<void>> MachineDisk::put(std::unique_ptr<disk::Disk>& disk,
-                                    const disk::DiskOptions& options, FileId id) {
+Task<Result<void>> MachineDisk::put(std::unique_ptr<disk::Disk>& disk, Image image) {
   if (disk_) co_return fail(ErrorKind::kBusy, "the place is taken");
   disk_ = std::move(disk);
   bay_->put(disk_.get());
-  set_image({options.path, disk_->format(), disk_->read_only(), id});
+  image.format = disk_->format();
+  image.read_only = disk_->read_only();
+  set_image(std::move(image));
   co_return Result<void>();
 }
 
-Task<Result<void>> MachineDisk::open_and_put(disk::DiskOptions options, FileId id) {
-  disk::DiskOptions to_open = options;
+Task<Result<void>> MachineDisk::open_and_put(disk::DiskOptions options, Image image) {
   VMM_CO_TRY(std::unique_ptr<disk::Disk> disk,
-             co_await disk::open_disk(thread_->loop(), std::move(to_open)));
-  auto work = [this, &disk, &options, id] { return put(disk, options, id); };
+             co_await disk::open_disk(thread_->loop(), std::move(options)));
+  auto work = [this, &disk, &image] { return put(disk, std::move(image)); };
   Result<void> done = co_await blk_->maintain(std::move(work));
   if (!done && disk) (void)co_await disk->close();
   co_return done;
 }
 
-Task<void> MachineDisk::insert_now(disk::DiskOptions options, FileId id, Promise promise) {
-  const std::string name = options.path;
-  Result<void> done = co_await open_and_put(std::move(options), id);
+Task<void> MachineDisk::insert_now(disk::DiskOptions options, Image image, Promise promise) {
+  const std::string name = image.path;
+  Result<void> done = co_await open_and_put(std::move(options), std::move(image));
   if (done) log::info("{}: attached", name);
   promise->set_value(std::move(done));
 }
 
-Result<void> MachineDisk::insert(disk::DiskOptions options, FileId id) {
+Result<void> MachineDisk::insert(disk::DiskOptions options, FileId id,
+                                 std::shared_ptr<AttachedDisk> kept) {
   blk_->set_rate_limits({options.max_operations, options.max_bytes});
-  return run([this, options = std::move(options), id](Promise promise) {
-    return insert_now(options, id, std::move(promise));
+  Image image;
+  image.path = options.path;
+  image.id = id;
+  image.kept = std::move(kept);
+  return run([this, options = std::move(options), image = std::move(image)](Promise promise) {
+    return insert_now(options, image, std::move(promise));
   });
+}
+
+std::shared_ptr<AttachedDisk> MachineDisk::take_kept() {
+  std::lock_guard lock(image_mutex_);
+  return std::exchange(image_.kept, nullptr);
 }
 
 // No request is under way, and from here on each is beyond the end.

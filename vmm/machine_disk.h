@@ -24,6 +24,7 @@ namespace vmm {
 namespace disk {
 class Bay;
 }
+struct AttachedDisk;
 struct DiskPartitions;
 struct DiskStat;
 class VirtioSlots;
@@ -67,10 +68,12 @@ class MachineDisk {
   Result<void> delete_snapshot(std::string id_or_name);
   Result<std::vector<disk::qcow::Snapshot>> snapshots();
   // The same, of one made by make_bay(): puts an image in, or closes it and takes it out. The
-  // opener in `options` does not block. Fail with kBusy where there is one, with kNotFound where
-  // there is none.
-  Result<void> insert(disk::DiskOptions options, FileId id);
+  // opener in `options` does not block; `kept` has the same files for the machine's next boot. Fail
+  // with kBusy where there is one, with kNotFound where there is none.
+  Result<void> insert(disk::DiskOptions options, FileId id, std::shared_ptr<AttachedDisk> kept);
   Result<void> eject();
+  // What insert() was given, where the disk is still in, once: after close().
+  std::shared_ptr<AttachedDisk> take_kept();
   // From any thread.
   bool is_bay() const { return bay_ != nullptr; }
   bool is_empty() const;
@@ -94,23 +97,23 @@ class MachineDisk {
  private:
   MachineDisk(disk::DiskOptions options, std::unique_ptr<IoThread> thread);
 
-  using Promise = std::shared_ptr<std::promise<Result<void>>>;
-  using Work = std::function<Task<Result<void>>()>;
-  Result<void> maintain(Work work, std::string done);
-  Task<void> maintain_now(Work work, std::string done, Promise promise);
-  Task<void> insert_now(disk::DiskOptions options, FileId id, Promise promise);
-  Task<Result<void>> open_and_put(disk::DiskOptions options, FileId id);
-  Task<Result<void>> put(std::unique_ptr<disk::Disk>& disk, const disk::DiskOptions& options,
-                         FileId id);
-  Task<Result<void>> take_out();
-  Result<void> run(std::function<Task<void>(Promise)> start);
-  Result<void> check_snapshots() const;
-
   struct Image {
     std::string path, format;
     bool read_only = false;
     FileId id;
+    std::shared_ptr<AttachedDisk> kept;  // of a bay's
   };
+  using Promise = std::shared_ptr<std::promise<Result<void>>>;
+  using Work = std::function<Task<Result<void>>()>;
+  Result<void> maintain(Work work, std::string done);
+  Task<void> maintain_now(Work work, std::string done, Promise promise);
+  Task<void> insert_now(disk::DiskOptions options, Image image, Promise promise);
+  Task<Result<void>> open_and_put(disk::DiskOptions options, Image image);
+  Task<Result<void>> put(std::unique_ptr<disk::Disk>& disk, Image image);
+  Task<Result<void>> take_out();
+  Result<void> run(std::function<Task<void>(Promise)> start);
+  Result<void> check_snapshots() const;
+
   Image image() const;
   void set_image(Image image);
 

@@ -17,6 +17,7 @@ class MemoryDisk final : public disk::Disk {
 
   std::uint64_t size() const override { return bytes.size(); }
   bool read_only() const override { return read_only_; }
+  void set_read_only(bool read_only) { read_only_ = read_only; }
   const char* format() const override { return "raw"; }
   std::uint32_t optimal_io_size() const override { return 65536; }
 

@@ -76,6 +76,12 @@ Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemor
   throttle_.set_limits(options_.limits);
 }
 
+// A disk that comes later can be one that is only read. Drivers that start from then on are told;
+// writes of one that has started before fail.
+std::uint64_t Blk::features() const {
+  return features_ | (disk_.read_only() ? kBlkReadOnly : 0);
+}
+
 void Blk::read_config(std::uint64_t offset, std::span<std::byte> data) const {
   std::uint32_t cluster_sectors =
       std::max<std::uint32_t>(disk_.optimal_io_size() / kSectorSize, 1u << kPhysicalBlockExponent);
@@ -180,6 +186,7 @@ Task<Result<void>> Blk::maintain(std::function<Task<Result<void>>()> work) {
   } else {
     done = co_await work();
   }
+  limits_.read_only = disk_.read_only();
   const std::uint64_t size = disk_.size() / kSectorSize * kSectorSize;
   if (size != size_) {
     size_ = size;

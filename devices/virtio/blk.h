@@ -68,7 +68,7 @@ class Blk final : public Device, private QueueServer::Handler {
 
   DeviceType type() const override { return DeviceType::kBlock; }
   std::uint32_t pci_class() const override { return 0x018000; }  // mass storage, other
-  std::uint64_t features() const override { return features_; }
+  std::uint64_t features() const override;
   std::uint16_t nr_queues() const override { return options_.nr_queues; }
   std::uint16_t max_queue_size(std::uint16_t) const override { return options_.queue_size; }
   void read_config(std::uint64_t offset, std::span<std::byte> data) const override;

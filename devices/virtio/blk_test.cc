@@ -266,6 +266,31 @@ TEST_CASE("Blk: a read-only disk offers and takes nothing that would change it",
   CHECK(bench.run(bench.command(BlkType::kFlush, 0, 0)) == kOk);
 }
 
+Task<Result<void>> set_read_only(testing::MemoryDisk* disk, bool read_only) {
+  disk->set_read_only(read_only);
+  co_return Result<void>();
+}
+
+TEST_CASE("Blk: a driver learns at its start whether the disk in a bay is read-only", "[blk]") {
+  Bench bench;
+  Gate gate(bench.loop);
+  auto change_to = [&](bool read_only) {
+    std::string answer;
+    auto work = [&bench, read_only] { return set_read_only(&bench.disk, read_only); };
+    spawn(gate, maintain(bench.blk, work, answer));
+    CHECK(bench.wait_for([&] { return answer == "done"; }));
+  };
+  bench.start();
+  CHECK((bench.driver->device_features() & kBlkReadOnly) == 0);
+  change_to(true);
+  CHECK(bench.run(bench.command(BlkType::kOut, 0, 512)) == kIoError);
+  CHECK(bench.run(bench.command(BlkType::kIn, 0, 512)) == kOk);
+  CHECK((bench.driver->device_features() & kBlkReadOnly) != 0);
+  change_to(false);
+  CHECK((bench.driver->device_features() & kBlkReadOnly) == 0);
+  CHECK(bench.run(bench.command(BlkType::kOut, 0, 512)) == kOk);
+}
+
 TEST_CASE("Blk: the configuration space describes the disk", "[blk]") {
   Bench bench({.disk_size = (1 << 20) + 100});
   CHECK(bench.config(0, 8) == 2048);

@@ -6,11 +6,14 @@ The guests are a few bytes of 32-bit code, made here, which any /dev/kvm runs; G
 built. Output: TAP.
 """
 
+import ctypes
+import errno
 import json
 import os
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -46,6 +49,19 @@ RESETTING = (bytes.fromhex("66bafc03 b003 ee") + say(b">") +
              + RESET + LOOP)
 
 
+def forbid_io_uring():
+    """For this process and its children, as containers do (seccomp): the I/O threads take their thread pool."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    load_number, jump_if_equal, give = 0x20, 0x15, 0x06
+    filters = struct.pack("HBBI" * 4, load_number, 0, 0, 0, jump_if_equal, 0, 1, 425,  # io_uring_setup
+                          give, 0, 0, 0x00050000 | errno.EPERM, give, 0, 0, 0x7fff0000)
+    kept = ctypes.create_string_buffer(filters)
+    program = ctypes.create_string_buffer(struct.pack("H6xP", 4, ctypes.addressof(kept)))
+    no_new_privileges, set_seccomp, with_filter = 38, 22, 2
+    assert libc.prctl(no_new_privileges, 1, 0, 0, 0) == 0
+    assert libc.prctl(set_seccomp, with_filter, program, 0, 0) == 0
+
+
 def comes_true(condition, what):
     deadline = time.monotonic() + LIMIT
     while not condition():
@@ -56,13 +72,13 @@ def comes_true(condition, what):
 class Machine:
     """A running vmm, named NAME, once its guest has said something."""
 
-    def __init__(self, cases, name, code, *flags):
+    def __init__(self, cases, name, code, *flags, before=None):
         path = os.path.join(cases.directory, f"kernel-{name}")
         with open(path, "wb") as file:
             file.write(pvh_kernel(code))
         self.process = subprocess.Popen([cases.vmm, "run", "--name", name, "-k", path, "-m", "16", *flags],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env=cases.environment)
+                                        env=cases.environment, preexec_fn=before)
         got = self.process.stdout.read(1)
         assert got == b">", f"the guest said {got!r}; {self.process.stderr.read() if not got else ''}"
 
@@ -393,6 +409,41 @@ class Cases:
             self.good("disk", "check", "-q", image)
             self.refused(["--bays", "8"], "run", "-k", "/dev/null", "--bays", "9")
 
+    def attach_over_reboots(self):
+        def key(machine, disks):
+            """Has the guest reset, and waits until the next boot stands with these disks."""
+            machine.process.stdin.write(b"x")
+            machine.process.stdin.flush()
+            same(machine.process.stdout.read(1), b">", "the next boot")
+            same([(disk["file"], disk["read_only"]) for disk in self.stat("t-stays")["disks"]], disks, "disks")
+
+        base, image, other = (os.path.join(self.directory, name) for name in ("stay-base.raw", "stays.qcow2", "stays.raw"))
+        for path in (base, other):
+            with open(path, "wb") as file:
+                file.truncate(8 << 20)
+        self.good("disk", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", image)
+        kinds = (("", (), None), (", as virtio-mmio", ("--virtio-transport", "mmio"), None), (", without io_uring", (), forbid_io_uring))
+        for kind, more, before in kinds:
+            with self.tap.step(f"attached disks stay, locked, in their bays over reboots{kind}"):
+                with Machine(self, "t-stays", RESETTING, "--bays", "3", *more, before=before) as machine:
+                    key(machine, [("", False)] * 3)
+                    same(self.good("attach", "t-stays", f"{other},format=raw,ro").strip(), "vda", "its name")
+                    same(self.good("attach", "t-stays", f"{image},format=qcow2,iops=500").strip(), "vdb", "its name")
+                    for _ in range(2):
+                        key(machine, [(other, True), (image, False), ("", False)])
+                        same(self.stat("t-stays")["disks"][1]["iops"], 500, "its limit")
+                        self.refused(["in use"], "disk", "resize", image, "+1M")
+                    self.good("detach", "t-stays", "vda")
+                    self.good("disk", "resize", "-f", "raw", other, "+1M")
+                    key(machine, [("", False), (image, False), ("", False)])
+                    self.good("resize", "t-stays", "vdb", "+1M")
+                    self.good("detach", "t-stays", "vdb")
+                    self.good("disk", "check", "-q", image)
+                    self.good("attach", "t-stays", f"{image},format=qcow2")
+                    self.good("stop", "t-stays", "--force")
+                    same(machine.wait(), 5, "status")
+                self.good("disk", "resize", image, "+1M")
+
     def limit(self, guest):
         if guest is None:
             return
@@ -536,6 +587,7 @@ def main():
         cases.grow()
         cases.snapshot(guest)
         cases.attach()
+        cases.attach_over_reboots()
         cases.limit(guest)
         cases.names()
         cases.reboots()

@@ -32,6 +32,7 @@
 #include "vmm/core/log.h"
 #include "vmm/default_kernel.h"
 #include "vmm/disk_kernel.h"
+#include "vmm/luggage.h"
 #include "vmm/machine.h"
 #include "vmm/version.h"
 #include "vmm/vsock_connector.h"
@@ -335,8 +336,26 @@ Result<std::optional<control::Listener>> make_listener(const std::string& name, 
   return std::optional<control::Listener>();
 }
 
-// `listen_fd`: of the control socket; -1: none.
-Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
+// What is there for all boots of a machine.
+struct Standing {
+  int listen_fd = -1;  // of the control socket; -1: none
+  std::optional<Luggage> luggage;
+};
+
+// The disks that were attached when the guest asked for this boot. One that cannot be used any more
+// is told of, and its bay is empty.
+void attach_again(Luggage& luggage, Machine& machine) {
+  for (Luggage::Piece& piece : luggage.take()) {
+    const std::string option = piece.disk.option;
+    Result<disk::DiskOptions> options = parse_disk_option(option);
+    Result<void> done =
+        !options ? Unexpected(std::move(options).error())
+                 : machine.attach_again(piece.index, *std::move(options), std::move(piece.disk));
+    if (!done) log::error("{}: not attached any more: {}", option, done.error().message());
+  }
+}
+
+Result<BootEnd> run_machine(const MachineConfig& config, Standing& standing) {
   // One arena for all threads: before another one shrinks, glibc opens a file in /proc, which the
   // sandbox forbids.
   ::mallopt(M_ARENA_MAX, 1);
@@ -351,16 +370,20 @@ Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
       tee, [&] { log::warn("{}", explain_no_root(running->nr_disks(), running->disks_read())); });
   // Outlives the machine, whose console wakes it.
   std::unique_ptr<control::Server> control;
-  if (listen_fd >= 0) {
-    VMM_TRY(control, control::Server::create(listen_fd, kVersion, config.name));
+  if (standing.listen_fd >= 0) {
+    VMM_TRY(control, control::Server::create(standing.listen_fd, kVersion, config.name));
   }
   VMM_TRY(std::unique_ptr<Machine> machine, Machine::create(config, console, std::move(backends)));
   running = machine.get();
+  if (standing.luggage) attach_again(*standing.luggage, *machine);
   ControlTarget target(*machine, console_log);
   VMM_TRY(Session::End end, session->run(*machine, control.get(), target, config.sandbox));
   // A vCPU that waits for a stopped terminal could not be joined.
   if (end.by_user || end.signal != 0) session->output().abandon();
   Outcome outcome = machine->finish();
+  if (standing.luggage && outcome.kind == Outcome::Kind::kReboot) {
+    machine->hand_on_disks(*standing.luggage);
+  }
   session->drain(end);
   machine.reset();
   session.reset();  // the terminal is itself again before anything more is said
@@ -369,12 +392,12 @@ Result<BootEnd> run_machine(const MachineConfig& config, int listen_fd) {
 }
 
 // One boot. The kernel is looked for each time: the guest may have installed another.
-Result<BootEnd> run_boot(const std::string& entry, MachineConfig config, int listen_fd) {
+Result<BootEnd> run_boot(const std::string& entry, MachineConfig config, Standing& standing) {
   std::optional<bootfind::BootChoice> own;
   if (config.kernel.empty()) {
     VMM_TRY(own, choose_kernel(entry, config));
   }
-  Result<BootEnd> end = run_machine(config, listen_fd);
+  Result<BootEnd> end = run_machine(config, standing);
   if (!end) return Unexpected(name_own_kernel(std::move(end).error(), own, config));
   return end;
 }
@@ -435,13 +458,17 @@ Result<int> run_command(const Arguments& arguments) {
   }
   VMM_TRY(const std::optional<control::Listener> listener,
           make_listener(config.name, !flags.name.empty()));
-  const int listen_fd = listener ? listener->fd() : -1;
+  Standing standing;
+  if (listener) standing.listen_fd = listener->fd();
+  if (config.nr_bays != 0 && !flags.no_reboot) {
+    VMM_TRY(standing.luggage, Luggage::create());
+  }
   std::optional<SocketFile> vsock;
   if (!config.vsock.path.empty()) {
     VMM_TRY(vsock, open_vsock(config.vsock));
     config.vsock.listen_fd = vsock->fd();
   }
-  const auto boot = [&] { return run_boot(flags.boot, config, listen_fd); };
+  const auto boot = [&] { return run_boot(flags.boot, config, standing); };
   if (!flags.no_reboot) return boot_until_done(boot);
   VMM_TRY(BootEnd end, boot());
   return end.status;

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <vector>
 
 #include "vmm/control/directory.h"
+#include "vmm/control/pass_files.h"
 #include "vmm/control/protocol.h"
 #include "vmm/core/unix_address.h"
 
@@ -27,26 +29,6 @@ int milliseconds_until(std::chrono::steady_clock::time_point deadline) {
   const auto left =
       std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now()).count();
   return static_cast<int>(std::clamp<std::int64_t>(left, 0, 1 << 30));
-}
-
-ssize_t send_with_files(int fd, std::string_view bytes, std::span<const UniqueFd> files) {
-  if (files.empty()) return ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxFiles * sizeof(int))> control{};
-  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = CMSG_SPACE(files.size() * sizeof(int));
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(files.size() * sizeof(int));
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    const int file = files[i].get();
-    std::memcpy(CMSG_DATA(header) + i * sizeof file, &file, sizeof file);
-  }
-  return ::sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
 Unexpected<Error> not_running(const std::string& name) {
@@ -119,11 +101,13 @@ Result<std::string> Client::ask(std::string_view request, std::span<const Unique
   if (files.size() > kMaxFiles || (!files.empty() && line.size() > kMaxRequest)) {
     return fail(ErrorKind::kInvalid, "the request is longer than a machine takes");
   }
+  std::vector<int> fds;
+  for (const UniqueFd& file : files) fds.push_back(file.get());
   std::size_t sent = 0;
   while (sent < line.size()) {
-    const ssize_t put = send_with_files(fd_.get(), std::string_view(line).substr(sent), files);
+    const ssize_t put = send_with_files(fd_.get(), std::string_view(line).substr(sent), fds);
     if (put >= 0) {
-      files = {};
+      fds.clear();
       sent += static_cast<std::size_t>(put);
     } else if (errno == EAGAIN) {
       VMM_CHECK(wait_for(POLLOUT, deadline));

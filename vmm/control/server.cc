@@ -14,24 +14,13 @@
 #include <span>
 #include <utility>
 
+#include "vmm/control/pass_files.h"
+
 namespace vmm::control {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience{50};
 constexpr int kTypingPause = 10;  // milliseconds
-
-void take_files(msghdr& message, std::vector<UniqueFd>& files) {
-  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
-       part = CMSG_NXTHDR(&message, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t nr_files = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < nr_files; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-      files.emplace_back(fd);
-    }
-  }
-}
 
 }  // namespace
 
@@ -166,16 +155,8 @@ bool Server::serve(Client& client, Target& target) {
 
 bool Server::receive(Client& client) {
   std::array<char, kMaxRequest> chunk;
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxFiles * sizeof(int))> control;
-  iovec part{chunk.data(), chunk.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t got = ::recvmsg(client.fd.get(), &message, MSG_CMSG_CLOEXEC);
+  const ssize_t got = receive_with_files(client.fd.get(), chunk, client.files);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
-  take_files(message, client.files);
   client.received.append(chunk.data(), static_cast<std::size_t>(got));
   return got > 0 && client.files.size() <= kMaxFiles;
 }

@@ -104,6 +104,7 @@ Rules main_thread() {
       fcntl_of(F_GETFL),
       fcntl_of(F_SETFL),
       fcntl_of(F_OFD_SETLK),
+      {"sendmsg"},  // attached disks, for the next boot
       // Taking the machine apart.
       ioctl_of(KVM_IRQFD),
       ioctl_of(KVM_IOEVENTFD),
@@ -190,7 +191,10 @@ Rules control_thread() {
   return {
       {"poll"},
       {"accept4"},
-      {"recvmsg"},  // with the files of a disk to attach
+      // The files of a disk to attach, which are also kept for the next boot, or unlocked again.
+      {"recvmsg"},
+      fcntl_of(F_DUPFD_CLOEXEC),
+      fcntl_of(F_OFD_SETLK),
       {"sendto", {{4, SCMP_CMP_EQ, 0, 0}}},
   };
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads and writes of any size at any offset of the PCI configuration space, of the BARs with their
-// virtio and MSI-X registers, and of the legacy ports, in any order.
+// virtio and MSI-X registers, of a virtio-mmio device's, and of the legacy ports, in any order.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include "devices/legacy/acpi_pm.h"
@@ -62,7 +62,13 @@ std::uint64_t mmio_address(FuzzedDataProvider& input) {
                                       PciTransport::kIsr,          PciTransport::kDeviceConfig,
                                       PciTransport::kNotify,       PciTransport::kMsixTable,
                                       PciTransport::kMsixPending};
-  switch (input.ConsumeIntegralInRange(0, 7)) {
+  switch (input.ConsumeIntegralInRange(0, 10)) {
+    case 8:
+      return VirtioBench::kMmio +
+             input.ConsumeIntegralInRange<std::uint64_t>(0, virtio::MmioTransport::kSize + 16);
+    case 9:
+    case 10:  // registers are whole words
+      return VirtioBench::kMmio + 4 * input.ConsumeIntegralInRange<std::uint64_t>(0, 0x50);
     case 0:
       return PciBuses::kEcam + input.ConsumeIntegralInRange<std::uint64_t>(0, (1 << 20) - 1);
     case 1:

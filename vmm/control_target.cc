@@ -89,6 +89,13 @@ Json to_json(const virtio::BalloonStats& balloon) {
   return json;
 }
 
+Json to_json(const virtio::VsockStats& vsock) {
+  return {{"open", vsock.open},
+          {"opened", vsock.opened},
+          {"from_guest_bytes", vsock.from_guest_bytes},
+          {"to_guest_bytes", vsock.to_guest_bytes}};
+}
+
 std::string hex(std::uint64_t value) {
   return fmt::format("{:#x}", value);
 }
@@ -234,6 +241,7 @@ Json ControlTarget::stat() {
     json["disks"].push_back(to_json(stat.disks[i], i));
   }
   if (stat.balloon) json["balloon"] = to_json(*stat.balloon);
+  if (stat.vsock) json["vsock"] = to_json(*stat.vsock);
   return json;
 }
 

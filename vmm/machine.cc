@@ -356,6 +356,7 @@ MachineStat Machine::stat() const {
   if (virtio::Balloon* balloon = parts_->devices->balloon()) {
     stat.balloon = balloon->stats(kBalloonTimeout);
   }
+  if (const virtio::Vsock* vsock = parts_->devices->vsock()) stat.vsock = vsock->stats();
   return stat;
 }
 

@@ -56,6 +56,7 @@ class MachineDevices {
   // nullptr where the machine has none.
   virtio::Console* console() { return console_.get(); }
   virtio::Balloon* balloon() { return balloon_.get(); }
+  virtio::Vsock* vsock() { return vsock_.get(); }
 
  private:
   MachineDevices();

@@ -9,6 +9,7 @@
 
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/blk.h"
+#include "devices/virtio/vsock.h"
 #include "disk/statistics.h"
 #include "vmm/file_id.h"
 #include "vmm/kvm/vcpu.h"
@@ -44,6 +45,7 @@ struct MachineStat {
   std::vector<VcpuStat> vcpus;
   std::vector<DiskStat> disks;
   std::optional<virtio::BalloonStats> balloon;
+  std::optional<virtio::VsockStats> vsock;
 };
 
 }  // namespace vmm

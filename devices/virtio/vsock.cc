@@ -80,6 +80,16 @@ void Vsock::read_config(std::uint64_t offset, std::span<std::byte> data) const {
   std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), length, data.begin());
 }
 
+VsockStats Vsock::stats() const {
+  auto get = [](const std::atomic<std::uint64_t>& counter) {
+    return counter.load(std::memory_order_relaxed);
+  };
+  return {.open = get(counters_.open),
+          .opened = get(counters_.opened),
+          .from_guest_bytes = get(counters_.from_guest_bytes),
+          .to_guest_bytes = get(counters_.to_guest_bytes)};
+}
+
 void Vsock::on_activate(const Activation& /*activation*/) {
   spawn(pump_, run_events());
 }
@@ -99,6 +109,7 @@ void Vsock::on_stop() {
   resets_.clear();
   by_ports_.clear();
   peers_.clear();
+  counters_.open.store(0, std::memory_order_relaxed);
   greetings_.clear();
 }
 
@@ -215,6 +226,7 @@ std::uint32_t Vsock::read_host(Peer& peer, std::span<const iovec> buffers) {
   }
   const auto size = static_cast<std::uint32_t>(got);
   connection.sent(size);
+  counters_.to_guest_bytes.fetch_add(size, std::memory_order_relaxed);
   VsockHeader header = header_to(peer.ports);
   header.op = static_cast<std::uint16_t>(VsockOp::kRw);
   header.len = size;
@@ -310,6 +322,8 @@ Vsock::Peer& Vsock::add_peer(const Ports& ports, VsockConnection connection) {
   auto peer = std::unique_ptr<Peer>(
       new Peer{.id = id, .ports = ports, .connection = connection, .stream = {}, .waiting = {}});
   by_ports_[ports] = peer.get();
+  counters_.open.fetch_add(1, std::memory_order_relaxed);
+  counters_.opened.fetch_add(1, std::memory_order_relaxed);
   return *(peers_[id] = std::move(peer));
 }
 
@@ -335,6 +349,7 @@ void Vsock::forget_if_finished(Peer& peer) {
   const Id id = peer.id;
   by_ports_.erase(peer.ports);
   peers_.erase(id);
+  counters_.open.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace vmm::virtio

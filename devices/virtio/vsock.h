@@ -9,6 +9,7 @@
 // packets have an RST to come, no more are taken.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -24,6 +25,13 @@
 #include "vmm/core/unique_fd.h"
 
 namespace vmm::virtio {
+
+struct VsockStats {
+  std::uint64_t open = 0;    // connections there are now, those that are still asked for included
+  std::uint64_t opened = 0;  // and all there have been
+  std::uint64_t from_guest_bytes = 0;
+  std::uint64_t to_guest_bytes = 0;
+};
 
 class Vsock final : public Device, private QueueServer::Handler {
  public:
@@ -47,7 +55,13 @@ class Vsock final : public Device, private QueueServer::Handler {
   void activate(Activation activation) override { server_.activate(std::move(activation)); }
   void reset(std::function<void()> done) override;
 
+  VsockStats stats() const;  // from any thread
+
  private:
+  // Written on the loop's thread alone.
+  struct Counters {
+    std::atomic<std::uint64_t> open = 0, opened = 0, from_guest_bytes = 0, to_guest_bytes = 0;
+  };
   using Id = std::uint64_t;  // of a socket; never used twice
   struct Ports {
     std::uint32_t host = 0, guest = 0;
@@ -117,6 +131,7 @@ class Vsock final : public Device, private QueueServer::Handler {
   Id next_id_;
   std::uint32_t next_host_port_;
   log::RateLimit warnings_;
+  Counters counters_;
 
   UniqueFd stop_fd_;  // an eventfd; counts while the device is being stopped
   UniqueFd epoll_;

@@ -165,6 +165,7 @@ void Vsock::connect_guest(UniqueFd stream, std::uint32_t guest_port) {
 // The guest's bytes: to the program where it takes them, else to the buffer.
 void Vsock::forward(Peer& peer, std::span<const iovec> payload) {
   const std::uint64_t size = total_size(payload);  // within the credit
+  counters_.from_guest_bytes.fetch_add(size, std::memory_order_relaxed);
   if (peer.connection.host_takes_nothing()) {
     return peer.connection.forwarded(static_cast<std::uint32_t>(size));
   }

@@ -187,6 +187,27 @@ TEST_CASE("Vsock: a guest connects to the host, and bytes go both ways", "[virti
   CHECK(packet->header.buf_alloc == VsockConnection::kBuffer);
 }
 
+TEST_CASE("Vsock: connections and their bytes are counted", "[virtio]") {
+  Bench test;
+  CHECK(test.vsock->stats().opened == 0);
+  UniqueFd host = test.accept_guest();
+  test.send(Bench::header(VsockOp::kRw), "hello");
+  CHECK(test.read(host, 5) == "hello");
+  Bench::write(host, "good day");
+  test.give_buffers(1);
+  REQUIRE(test.take());
+  VsockStats stats = test.vsock->stats();
+  CHECK(stats.open == 1);
+  CHECK(stats.opened == 1);
+  CHECK(stats.from_guest_bytes == 5);
+  CHECK(stats.to_guest_bytes == 8);
+  test.send(Bench::header(VsockOp::kRst));
+  CHECK(test.idle());
+  stats = test.vsock->stats();
+  CHECK(stats.open == 0);
+  CHECK(stats.opened == 1);
+}
+
 TEST_CASE("Vsock: a port where no program listens is refused by RST", "[virtio]") {
   Bench test;
   test.give_buffers(1);

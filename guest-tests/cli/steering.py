@@ -382,6 +382,7 @@ class Cases:
                     same(self.good("attach", "t-bays", f"{image},format=qcow2,iops=500").strip(), "vdb", "its name")
                     disk = self.stat("t-bays")["disks"][1]
                     same((disk["size"], disk["file"], disk["format"], disk["iops"]), ((8 + again) << 20, image, "qcow2", 500), "disk")
+                    assert "  at most 500 requests per second\n" in self.good("stat", "t-bays"), "its limit is not told to people"
                     self.refused(["in use", str(machine.process.pid)], "disk", "resize", image, "+1M")
                     self.good("resize", "t-bays", "vdb", "+1M")
                     self.good("disk", "snapshot", "-c", f"s{again}", image)

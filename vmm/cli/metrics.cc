@@ -111,6 +111,8 @@ std::string describe_disks(const Machines& machines) {
   Family time("vmm_disk_seconds_total", "counter",
               "Time that requests took: divided by their number, the latency.");
   Family failures("vmm_disk_failures_total", "counter", "Requests answered with an error.");
+  Family iops("vmm_disk_limit_requests", "gauge", "Requests per second at most; 0: no limit.");
+  Family bandwidth("vmm_disk_limit_bytes", "gauge", "Bytes per second at most; 0: no limit.");
   Family waiting("vmm_disk_waiting", "gauge", "1: a change that failed waits to be tried again.");
   for (const DiskLabels& each : disks_of(machines)) {
     const Json& disk = each.disk;
@@ -129,10 +131,27 @@ std::string describe_disks(const Machines& machines) {
     time.add_time(kind("write"), number(disk, "write_ns"));
     time.add_time(kind("flush"), number(disk, "flush_ns"));
     failures.add(each.labels, number(disk, "failures"));
+    iops.add(each.labels, number(disk, "iops"));
+    bandwidth.add(each.labels, number(disk, "bw"));
     waiting.add(each.labels, field(disk, "waiting") == true ? 1 : 0);
   }
   return info.lines() + size.lines() + requests.lines() + bytes.lines() + time.lines() +
-         failures.lines() + waiting.lines();
+         failures.lines() + iops.lines() + bandwidth.lines() + waiting.lines();
+}
+
+std::string describe_vsocks(const Machines& machines) {
+  Family open("vmm_vsock_connections", "gauge", "Connections between the guest and the host.");
+  Family opened("vmm_vsock_connections_total", "counter", "All there have been.");
+  Family bytes("vmm_vsock_bytes_total", "counter", "Bytes, by where they come from.");
+  for (const Machine& machine : machines) {
+    const Json& vsock = field(machine.stat(), "vsock");
+    if (!vsock.is_object()) continue;
+    open.add(machine.labels, number(vsock, "open"));
+    opened.add(machine.labels, number(vsock, "opened"));
+    bytes.add(machine.labels + ",from=\"guest\"", number(vsock, "from_guest_bytes"));
+    bytes.add(machine.labels + ",from=\"host\"", number(vsock, "to_guest_bytes"));
+  }
+  return open.lines() + opened.lines() + bytes.lines();
 }
 
 std::string describe_caches(const Machines& machines) {
@@ -162,7 +181,7 @@ std::string describe_metrics(std::span<const MachineSample> samples) {
                         Json::parse(sample.answer, nullptr, /*allow_exceptions=*/false)});
   }
   return describe_machines(machines) + describe_vcpus(machines) + describe_disks(machines) +
-         describe_caches(machines);
+         describe_caches(machines) + describe_vsocks(machines);
 }
 
 }  // namespace vmm::cli

@@ -47,6 +47,23 @@ std::string describe_cache(const Json& cache) {
                      number(cache, "write_backs"));
 }
 
+// Nothing where there is no limit.
+std::string describe_limits(const Json& disk) {
+  const std::uint64_t operations = number(disk, "iops"), rate = number(disk, "bw");
+  std::string limits;
+  if (operations != 0) limits = fmt::format("{} requests", operations);
+  if (rate != 0) limits += fmt::format("{}{}", limits.empty() ? "" : " and ", bytes(rate));
+  return limits.empty() ? "" : fmt::format("  at most {} per second\n", limits);
+}
+
+std::string describe_vsock(const Json& vsock) {
+  if (!vsock.is_object()) return "";
+  return fmt::format("vsock: {} connections now, {} in all; {} from the guest, {} to it\n",
+                     number(vsock, "open"), number(vsock, "opened"),
+                     bytes(number(vsock, "from_guest_bytes")),
+                     bytes(number(vsock, "to_guest_bytes")));
+}
+
 std::string describe_disk(const Json& disk) {
   if (field(disk, "file") == "") {
     return fmt::format("{}: a bay, and nothing in it\n", text(disk, "name"));
@@ -58,6 +75,7 @@ std::string describe_disk(const Json& disk) {
       bytes(number(disk, "read_bytes")), number(disk, "writes"),
       bytes(number(disk, "written_bytes")), number(disk, "flushes"), number(disk, "discards"),
       number(disk, "failures"));
+  lines += describe_limits(disk);
   if (field(disk, "caches").is_null()) return lines + "  caches: its thread does not answer\n";
   for (const Json& cache : field(disk, "caches")) lines += describe_cache(cache);
   return lines;
@@ -73,7 +91,7 @@ std::string describe_stat(const std::string& name, int pid, const std::string& a
       static_cast<double>(number(stat, "uptime_ms")) / 1000, bytes(number(stat, "memory")));
   for (const Json& vcpu : field(stat, "vcpus")) lines += describe_vcpu(vcpu);
   for (const Json& disk : field(stat, "disks")) lines += describe_disk(disk);
-  return lines + describe_balloon(answer);
+  return lines + describe_vsock(field(stat, "vsock")) + describe_balloon(answer);
 }
 
 namespace {

@@ -55,6 +55,35 @@ TEST_CASE("stat --follow: an answer that makes no sense is shown as nothing", "[
   }
 }
 
+TEST_CASE("stat: tells of a disk's limits where it has any, and of vsock", "[cli]") {
+  auto answer = [](const char* limits, const char* vsock) {
+    return std::string(R"({"state":"running","stat":{"disks":[{"name":"vda","file":"a",)") +
+           limits + R"("caches":[]}])" + vsock + "}}";
+  };
+  const std::string none = describe_stat("web", 1, answer(R"("iops":0,"bw":0,)", ""));
+  CHECK(has(none, "vda: a"));
+  CHECK_FALSE(has(none, "at most"));
+  CHECK_FALSE(has(none, "vsock"));
+  CHECK(has(describe_stat("web", 1, answer(R"("iops":500,"bw":0,)", "")),
+            "\n  at most 500 requests per second\n"));
+  CHECK(has(describe_stat("web", 1, answer(R"("iops":0,"bw":2048,)", "")),
+            "\n  at most 2.0 KiB per second\n"));
+  const std::string all =
+      answer(R"("iops":500,"bw":2048,)", R"(,"vsock":{"open":2,"opened":5,)"
+                                         R"("from_guest_bytes":7,"to_guest_bytes":1024})");
+  const std::string text = describe_stat("web", 1, all);
+  CHECK(has(text, "\n  at most 500 requests and 2.0 KiB per second\n"));
+  CHECK(has(text, "\nvsock: 2 connections now, 5 in all; 7 B from the guest, 1.0 KiB to it\n"));
+  const MachineSample web{"web", 1, all};
+  const std::string metrics = describe_metrics(std::span(&web, 1));
+  CHECK(has(metrics, "vmm_disk_limit_requests{vm=\"web\",disk=\"vda\"} 500\n"));
+  CHECK(has(metrics, "vmm_disk_limit_bytes{vm=\"web\",disk=\"vda\"} 2048\n"));
+  CHECK(has(metrics, "vmm_vsock_connections{vm=\"web\"} 2\n"));
+  CHECK(has(metrics, "vmm_vsock_connections_total{vm=\"web\"} 5\n"));
+  CHECK(has(metrics, "vmm_vsock_bytes_total{vm=\"web\",from=\"guest\"} 7\n"));
+  CHECK(has(metrics, "vmm_vsock_bytes_total{vm=\"web\",from=\"host\"} 1024\n"));
+}
+
 TEST_CASE("stat --metrics: is what Prometheus reads, each family once", "[cli]") {
   const MachineSample samples[] = {sample(1, 1), {"other", 7, sample(2, 2).answer}};
   const std::string text = describe_metrics(samples);

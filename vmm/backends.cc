@@ -3,6 +3,7 @@
 
 #include "vmm/machine_net.h"
 #include "vmm/share.h"
+#include "vmm/vhost_vsock_file.h"
 #include "vmm/vsock_connector.h"
 
 namespace vmm {
@@ -10,7 +11,7 @@ namespace vmm {
 Result<void> check_backends(const MachineConfig& config) {
   VMM_CHECK(check_plug(config.net));
   VMM_CHECK(check_shares(config.shares));
-  return check_vsock(config.vsock);
+  return config.vsock.vhost ? check_vhost_vsock() : check_vsock(config.vsock);
 }
 
 Result<Backends> open_backends(const MachineConfig& config) {
@@ -19,6 +20,9 @@ Result<Backends> open_backends(const MachineConfig& config) {
   VMM_TRY(backends.shares, open_shares(config.shares));
   if (!config.vsock.path.empty()) {
     VMM_TRY(backends.vsock, start_vsock_connector(config.vsock.listen_fd, config.vsock.path));
+  }
+  if (config.vsock.vhost) {
+    VMM_TRY(backends.vhost_vsock, open_vhost_vsock());
   }
   return backends;
 }

@@ -16,9 +16,10 @@
 namespace vmm {
 
 struct Backends {
-  std::unique_ptr<virtio::NetBackend> net;  // the host's end of the network cable; may be nullptr
-  std::vector<ShareBackend> shares;         // for MachineConfig::shares, or none at all
-  std::optional<virtio::VsockChannel> vsock;
+  std::unique_ptr<virtio::NetBackend> net;    // the host's end of the network cable; may be nullptr
+  std::vector<ShareBackend> shares;           // for MachineConfig::shares, or none at all
+  std::optional<virtio::VsockChannel> vsock;  // of MachineConfig::Vsock::path
+  UniqueFd vhost_vsock;                       // or of vhost
 };
 
 // Whether there is what open_backends() needs, as far as one can see without effects.

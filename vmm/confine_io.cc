@@ -13,14 +13,11 @@ Task<Result<void>> confine(EventLoop& loop, const sandbox::SandboxConfig& config
       config, on_ring ? sandbox::ThreadKind::kIoRing : sandbox::ThreadKind::kIoPool);
 }
 
-Task<Result<void>> confine_vhost(EventLoop& loop, const sandbox::SandboxConfig& config) {
+// For a thread of one kind, whatever its loop is on.
+Task<Result<void>> confine_as(EventLoop& loop, const sandbox::SandboxConfig& config,
+                              sandbox::ThreadKind kind) {
   loop.prepare_to_confine();
-  co_return sandbox::confine_thread(config, sandbox::ThreadKind::kVhostUser);
-}
-
-Task<Result<void>> confine_sockets(EventLoop& loop, const sandbox::SandboxConfig& config) {
-  loop.prepare_to_confine();
-  co_return sandbox::confine_thread(config, sandbox::ThreadKind::kVsock);
+  co_return sandbox::confine_thread(config, kind);
 }
 
 }  // namespace
@@ -30,11 +27,18 @@ Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config) 
 }
 
 Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& config) {
-  return thread.call([&] { return confine_vhost(thread.loop(), config); });
+  return thread.call(
+      [&] { return confine_as(thread.loop(), config, sandbox::ThreadKind::kVhostUser); });
 }
 
 Result<void> confine_vsock(IoThread& thread, const sandbox::SandboxConfig& config) {
-  return thread.call([&] { return confine_sockets(thread.loop(), config); });
+  return thread.call(
+      [&] { return confine_as(thread.loop(), config, sandbox::ThreadKind::kVsock); });
+}
+
+Result<void> confine_vhost(IoThread& thread, const sandbox::SandboxConfig& config) {
+  return thread.call(
+      [&] { return confine_as(thread.loop(), config, sandbox::ThreadKind::kVhost); });
 }
 
 }  // namespace vmm

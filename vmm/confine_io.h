@@ -21,5 +21,7 @@ Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& 
 
 // The same for the thread of a virtio socket device.
 Result<void> confine_vsock(IoThread& thread, const sandbox::SandboxConfig& config);
+// One whose device the kernel serves.
+Result<void> confine_vhost(IoThread& thread, const sandbox::SandboxConfig& config);
 
 }  // namespace vmm

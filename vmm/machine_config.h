@@ -64,7 +64,8 @@ struct MachineConfig {
   static constexpr std::size_t kMaxShares = 8;
   std::vector<Share> shares;
   struct Vsock {
-    std::string path;       // of the socket for the host's programs; empty: no device
+    bool vhost = false;     // the host's kernel serves it; otherwise we do, at `path`
+    std::string path;       // of the socket for the host's programs; empty: no device of ours
     std::uint64_t cid = 3;  // the guest's
     int listen_fd = -1;     // listening at `path`; stays the same when the guest boots again
   };

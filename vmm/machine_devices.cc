@@ -9,6 +9,7 @@
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/transport_base.h"
+#include "devices/virtio/vhost_vsock.h"
 #include "devices/virtio/vsock.h"
 #include "vmm/backends.h"
 #include "vmm/confine_io.h"
@@ -57,10 +58,23 @@ Result<std::unique_ptr<MachineDevices>> MachineDevices::create(const MachineConf
                                                 self->vsock_thread_->loop(), board.memory));
     VMM_CHECK(self->attach(*self->vsock_, board));
   }
+  if (backends.vhost_vsock) {
+    VMM_CHECK(self->add_vhost_vsock(std::move(backends.vhost_vsock), config.vsock.cid, board));
+  }
   for (std::size_t i = 0; i < backends.shares.size(); ++i) {
     VMM_CHECK(self->add_share(config.shares[i], std::move(backends.shares[i]), board));
   }
   return self;
+}
+
+Result<void> MachineDevices::add_vhost_vsock(UniqueFd device, std::uint64_t cid,
+                                             const Board& board) {
+  VMM_TRY(vhost_thread_, IoThread::start("vmm-vhost"));
+  Result<std::unique_ptr<virtio::VhostVsock>> vsock =
+      virtio::VhostVsock::create(std::move(device), cid, vhost_thread_->loop(), board.memory);
+  if (!vsock) return Unexpected(std::move(vsock).error().with_context("--vsock"));
+  vhost_vsock_ = *std::move(vsock);
+  return attach(*vhost_vsock_, board);
 }
 
 Result<void> MachineDevices::add_share(const MachineConfig::Share& share, ShareBackend backend,
@@ -95,6 +109,9 @@ Result<void> MachineDevices::confine(const sandbox::SandboxConfig& config) {
   }
   if (vsock_thread_) {
     VMM_CHECK(confine_vsock(*vsock_thread_, config));
+  }
+  if (vhost_thread_) {
+    VMM_CHECK(confine_vhost(*vhost_thread_, config));
   }
   for (const std::unique_ptr<Share>& share : shares_) {
     VMM_CHECK(confine_vhost_user(*share->thread, config));

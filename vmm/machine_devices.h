@@ -28,6 +28,7 @@ class Fs;
 class Net;
 class Rng;
 class TransportBase;
+class VhostVsock;
 class Vsock;
 }  // namespace virtio
 
@@ -61,6 +62,7 @@ class MachineDevices {
  private:
   MachineDevices();
   Result<void> attach(virtio::Device& device, const Board& board);
+  Result<void> add_vhost_vsock(UniqueFd device, std::uint64_t cid, const Board& board);
   Result<void> add_share(const MachineConfig::Share& share, ShareBackend backend,
                          const Board& board);
 
@@ -74,6 +76,8 @@ class MachineDevices {
   std::unique_ptr<virtio::Net> net_;
   std::unique_ptr<IoThread> vsock_thread_;
   std::unique_ptr<virtio::Vsock> vsock_;
+  std::unique_ptr<IoThread> vhost_thread_;
+  std::unique_ptr<virtio::VhostVsock> vhost_vsock_;
   // Each waits for its back-end, and nobody else shall.
   struct Share;
   std::vector<std::unique_ptr<Share>> shares_;

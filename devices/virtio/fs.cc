@@ -41,6 +41,7 @@ Fs::Fs(UniqueFd backend, std::string tag, EventLoop& loop, const GuestMemory& me
       tag_(std::move(tag)),
       loop_(loop),
       memory_(memory),
+      calls_(loop),
       gate_(loop) {
 }
 
@@ -51,10 +52,7 @@ Result<void> Fs::open_descriptors() {
   stop_fd_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   watch_fd_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!stop_fd_ || !watch_fd_) return fail_errno(errno, "eventfd or epoll_create1");
-  for (Queue& queue : queues_) {
-    queue.call_fd = UniqueFd(::eventfd(0, EFD_CLOEXEC));
-    if (!queue.call_fd) return fail_errno(errno, "eventfd");
-  }
+  VMM_CHECK(calls_.open(kNrQueues));
   for (int fd : {stop_fd_.get(), backend_.descriptor()}) {
     epoll_event event{.events = EPOLLIN | EPOLLRDHUP, .data = {}};
     if (::epoll_ctl(watch_fd_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -88,8 +86,8 @@ void Fs::start(const Activation& activation) {
   if (lost_) return transport_->needs_reset();
   Result<void> started = start_backend(activation);
   if (!started) return lose(started.error());
-  for (Queue& queue : queues_) {
-    if (queue.started) spawn(gate_, forward(queue));
+  for (const ActiveQueue& active : activation.queues) {
+    calls_.start(active.index, *active.interrupt);
   }
   spawn(gate_, watch());
 }
@@ -98,12 +96,10 @@ Result<void> Fs::start_backend(const Activation& activation) {
   VMM_CHECK(backend_.set_driver_features(activation.features));
   VMM_CHECK(backend_.set_memory(memory_));
   for (const ActiveQueue& active : activation.queues) {
-    Queue& queue = queues_[active.index];
-    queue.interrupt = active.interrupt;
     // Also where that fails: how far it came is not known.
-    queue.started = true;
+    started_[active.index] = true;
     VMM_CHECK(backend_.start_queue(active.index, active.layout, memory_, active.kick_fd,
-                                   queue.call_fd.get()));
+                                   calls_.descriptor(active.index)));
   }
   return {};
 }
@@ -111,14 +107,13 @@ Result<void> Fs::start_backend(const Activation& activation) {
 internal::Detached Fs::stop(std::function<void()> done) {
   stopping_ = true;
   for (std::uint16_t i = 0; i < kNrQueues; ++i) {
-    Queue& queue = queues_[i];
-    if (queue.started && !lost_) {
+    if (started_[i] && !lost_) {
       Result<void> stopped = backend_.stop_queue(i);
       if (!stopped) lose(stopped.error());
     }
-    queue.started = false;
-    ::eventfd_write(queue.call_fd.get(), 1);
+    started_[i] = false;
   }
+  co_await calls_.stop();
   ::eventfd_write(stop_fd_.get(), 1);
   co_await gate_.close();
   eventfd_t count;
@@ -126,15 +121,6 @@ internal::Detached Fs::stop(std::function<void()> done) {
   gate_.reopen();
   stopping_ = false;
   done();  // from here on *this may be gone
-}
-
-// Interrupts go by the transport, which knows which of them the guest has masked.
-Task<void> Fs::forward(Queue& queue) {
-  while (!stopping_) {
-    const std::int64_t count = co_await loop_.next_event(queue.call_fd.get());
-    if (count < 0 || stopping_) co_return;
-    queue.interrupt->signal();
-  }
 }
 
 // Nothing comes from the back-end that was not asked for; so this sees its end.

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "devices/virtio/calls.h"
 #include "devices/virtio/device.h"
 #include "devices/virtio/vhost_user.h"
 #include "vmm/core/guest_memory.h"
@@ -46,12 +47,6 @@ class Fs final : public Device {
  private:
   static constexpr std::size_t kNrQueues = 2;  // one for what cannot wait, one for requests
 
-  struct Queue {
-    UniqueFd call_fd;  // an eventfd; counts when the back-end has used buffers
-    Interrupt* interrupt = nullptr;
-    bool started = false;
-  };
-
   Fs(UniqueFd backend, std::string tag, EventLoop& loop, const GuestMemory& memory,
      std::chrono::milliseconds patience);
   Result<void> open_descriptors();
@@ -59,7 +54,6 @@ class Fs final : public Device {
   void start(const Activation& activation);
   Result<void> start_backend(const Activation& activation);
   internal::Detached stop(std::function<void()> done);
-  Task<void> forward(Queue& queue);
   Task<void> watch();
   void lose(const Error& why);
 
@@ -71,7 +65,8 @@ class Fs final : public Device {
   UniqueFd watch_fd_;  // epoll: ready when the back-end's socket is, or stop_fd_
 
   // What follows is for the loop's thread.
-  std::array<Queue, kNrQueues> queues_;
+  Calls calls_;
+  std::array<bool, kNrQueues> started_{};
   Transport* transport_ = nullptr;
   bool stopping_ = false;
   bool lost_ = false;  // the back-end, for good

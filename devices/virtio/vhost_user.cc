@@ -10,6 +10,8 @@
 #include <cstring>
 #include <vector>
 
+#include "devices/virtio/vhost_rings.h"
+
 namespace vmm::virtio {
 namespace {
 
@@ -26,18 +28,11 @@ constexpr std::uint32_t kNeedsAnswer = 1 << 3;
 // Protocol features.
 constexpr std::uint64_t kReplyAck = std::uint64_t{1} << 3;
 
-constexpr std::uint64_t kWantedFeatures =
-    kFeatureIndirectDesc | kFeatureEventIdx | kFeatureVersion1 | VhostUser::kProtocolFeatures;
+constexpr std::uint64_t kWantedFeatures = kVhostWantedFeatures | VhostUser::kProtocolFeatures;
 
 struct State {
   std::uint32_t queue;
   std::uint32_t value;
-};
-
-struct Address {
-  std::uint32_t queue;
-  std::uint32_t flags;
-  std::uint64_t descriptors, used, available, log;  // where this process has them
 };
 
 struct MemoryRegion {
@@ -57,9 +52,6 @@ std::span<const std::byte> bytes_of(const T& object) {
 Unexpected<Error> gone() {
   return fail(ErrorKind::kIo, "the back-end has closed the connection");
 }
-
-// Sizes of the rings: virtio 1.2, 2.7.
-constexpr std::uint64_t kDescriptorSize = 16, kUsedSize = 8;
 
 }  // namespace
 
@@ -101,19 +93,7 @@ Result<void> VhostUser::set_memory(const GuestMemory& memory) {
 
 Result<void> VhostUser::start_queue(std::uint16_t index, const QueueLayout& layout,
                                     const GuestMemory& memory, int kick_fd, int call_fd) {
-  // Six bytes of each ring are flags, index and event.
-  VMM_TRY(const std::span<std::byte> descriptors,
-          memory.slice(layout.descriptors, kDescriptorSize * layout.size));
-  VMM_TRY(const std::span<std::byte> available,
-          memory.slice(layout.driver_area, 6 + sizeof(std::uint16_t) * layout.size));
-  VMM_TRY(const std::span<std::byte> used,
-          memory.slice(layout.device_area, 6 + kUsedSize * layout.size));
-  const Address address = {.queue = index,
-                           .flags = 0,
-                           .descriptors = reinterpret_cast<std::uint64_t>(descriptors.data()),
-                           .used = reinterpret_cast<std::uint64_t>(used.data()),
-                           .available = reinterpret_cast<std::uint64_t>(available.data()),
-                           .log = 0};
+  VMM_TRY(const vhost_vring_addr address, vhost_ring_addresses(index, layout, memory));
   VMM_CHECK(set_state(Request::kSetVringSize, index, layout.size));
   VMM_CHECK(set_state(Request::kSetVringBase, index, 0));
   VMM_CHECK(set(Request::kSetVringAddress, bytes_of(address)));

@@ -154,7 +154,11 @@ class Cases:
         self.dry("a shared directory that is not there", 1, [*kernel, "--share", "none"], "--share none", "No such file")
         self.dry("a file as a shared directory", 1, [*kernel, "--share", self.raw], "--share", "Not a directory")
         self.dry("a socket for the guest's connections", 0, [*kernel, "--vsock", "web.vsock,cid=42"])
-        for vsock, pattern in ((",cid=3", "name of the socket"), ("web,cid=2", "from 3"), ("web,cid=4294967295", "from 3"),
+        if not os.path.exists("/dev/vhost-vsock"):
+            for vsock in ("vhost", "vhost,cid=42", "42"):
+                self.dry(f"--vsock {vsock} without the kernel's module", 1, [*kernel, "--vsock", vsock], "--vsock vhost: /dev/vhost-vsock", "modprobe vhost_vsock")
+        self.dry("a socket that is named vhost", 0, [*kernel, "--vsock", "./vhost"])
+        for vsock, pattern in ((",cid=3", "name of the socket"), ("vhost,cid=2", "from 3"), ("2", "from 3"), ("vhost,port=3", "cid=N"), ("web,cid=2", "from 3"), ("web,cid=4294967295", "from 3"),
                                ("web,cid=x", "cid=N"), ("web,port=3", "cid=N"), ("none/web", "No such file"), ("x" * 97, "at most 107 bytes"),
                                (self.raw, "no socket")):
             self.dry(f"--vsock {os.path.basename(vsock)[:20]}", 1, [*kernel, "--vsock", vsock], "--vsock", pattern)

@@ -163,8 +163,9 @@ void add_options(CLI::App& app, RunFlags& flags) {
          "--vsock", flags.vsock,
          "Stream sockets between guest and host (virtio-vsock): programs of this host reach "
          "port N of the guest through the Unix socket PATH, by \"CONNECT N\"; port N of CID 2 "
-         "leads the guest to the one that listens at PATH_N")
-      ->type_name("PATH[,cid=N]");
+         "leads the guest to the one that listens at PATH_N. With vhost the host's kernel connects "
+         "them, by AF_VSOCK and the guest's CID")
+      ->type_name("PATH|vhost[,cid=N]");
   app.add_flag("--rng,!--no-rng", flags.rng,
                "Give the guest random numbers (virtio-rng); the default")
       ->default_str("true");

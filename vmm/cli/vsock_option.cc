@@ -32,11 +32,20 @@ Result<MachineConfig::Vsock> parse_vsock_option(std::string_view text) {
   MachineConfig::Vsock vsock;
   if (text.empty()) return vsock;
   std::string_view rest = text;
-  vsock.path = take_part(rest);
-  if (vsock.path.empty() || vsock.path.ends_with('/')) {
-    return fail(ErrorKind::kInvalid, fmt::format("--vsock: '{}': expected the name of the socket "
-                                                 "to make, PATH or PATH,cid=N",
-                                                 text));
+  std::string first = take_part(rest);
+  // kvmtool's spelling: the CID alone.
+  if (!first.empty() && first.find_first_not_of("0123456789") == std::string::npos) {
+    VMM_TRY(vsock.cid, parse_cid("cid=" + first));
+    vsock.vhost = true;
+  } else if (first == "vhost") {
+    vsock.vhost = true;
+  } else if (first.empty() || first.ends_with('/')) {
+    return fail(ErrorKind::kInvalid,
+                fmt::format("--vsock: '{}': expected the name of the socket to make, PATH or "
+                            "PATH,cid=N, or vhost or vhost,cid=N for the host's kernel",
+                            text));
+  } else {
+    vsock.path = std::move(first);
   }
   while (!rest.empty()) {
     rest.remove_prefix(1);

@@ -9,7 +9,8 @@
 
 namespace vmm::cli {
 
-// "PATH[,cid=N]"; empty: none. Two commas are one of the file name's. Errors name the flag.
+// "PATH[,cid=N]", "vhost[,cid=N]" or, as kvmtool has it, the CID alone; empty: none. Two commas are
+// one of the file name's. Errors name the flag.
 Result<MachineConfig::Vsock> parse_vsock_option(std::string_view text);
 
 }  // namespace vmm::cli

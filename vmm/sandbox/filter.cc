@@ -31,6 +31,8 @@ std::span<const sock_filter> filter_of(ThreadKind kind) {
       return kIoPoolFilter;
     case ThreadKind::kVhostUser:
       return kVhostUserFilter;
+    case ThreadKind::kVhost:
+      return kVhostFilter;
     case ThreadKind::kVsock:
       return kVsockFilter;
     case ThreadKind::kConsole:
@@ -58,6 +60,8 @@ const char* thread_kind_name(ThreadKind kind) {
       return "an I/O thread";
     case ThreadKind::kVhostUser:
       return "a vhost-user thread";
+    case ThreadKind::kVhost:
+      return "the vhost thread";
     case ThreadKind::kVsock:
       return "the vsock thread";
     case ThreadKind::kConsole:

@@ -22,6 +22,7 @@
 
 #include "vmm/core/log.h"
 #include "vmm/core/testing/catch.h"
+#include "vmm/core/vhost_abi.h"
 #include "vmm/io/event_loop.h"
 #include "vmm/kvm/abi.h"
 #include "vmm/sandbox/testing/confined.h"
@@ -75,6 +76,7 @@ const Attempt kAttempts[] = {
 // Forbidden on some threads only. (std::thread blocks SIGSYS while it clones: no message then.)
 constexpr unsigned long kThreadFlags = 0x3d0f00;  // as glibc makes threads
 const Attempt kRunGuest{"ioctl", [] { ::ioctl(0, KVM_RUN, 0); }};
+const Attempt kSetRings{"ioctl", [] { ::ioctl(0, VHOST_SET_VRING_ADDR, 0); }};
 const Attempt kMakeThread{"clone", [] { ::syscall(SYS_clone, kThreadFlags, 0, 0, 0, 0); }};
 const Attempt kSeek{"lseek", [] { ::lseek(0, 0, SEEK_DATA); }};
 const Attempt kAccept{"accept4", [] { ::accept4(0, nullptr, nullptr, 0); }};
@@ -87,7 +89,7 @@ const Attempt kEnterRing{"io_uring_enter", [] { ::syscall(SYS_io_uring_enter, 0,
 const ThreadKind kKinds[] = {ThreadKind::kMain,       ThreadKind::kVcpu,    ThreadKind::kIoRing,
                              ThreadKind::kIoPool,     ThreadKind::kConsole, ThreadKind::kSupervisor,
                              ThreadKind::kBootFinder, ThreadKind::kControl, ThreadKind::kVhostUser,
-                             ThreadKind::kVsock};
+                             ThreadKind::kVhost,      ThreadKind::kVsock};
 
 bool io_uring_allowed() {
   std::unique_ptr<EventLoop> loop = *EventLoop::create();
@@ -126,7 +128,9 @@ TEST_CASE("Each kind of thread may do its own work and not the others'", "[sandb
   for (ThreadKind kind : kKinds) {
     if (skip(kind)) continue;
     if (kind != ThreadKind::kVcpu) check_stopped(kind, kRunGuest);
-    const bool on_either = kind == ThreadKind::kVhostUser || kind == ThreadKind::kVsock;
+    if (kind != ThreadKind::kVhost) check_stopped(kind, kSetRings);
+    const bool on_either =
+        kind == ThreadKind::kVhostUser || kind == ThreadKind::kVhost || kind == ThreadKind::kVsock;
     if (kind != ThreadKind::kIoPool && !on_either) check_stopped(kind, kMakeThread);
     if (kind != ThreadKind::kIoRing && !on_either) check_stopped(kind, kEnterRing);
     if (kind != ThreadKind::kControl) check_stopped(kind, kAccept);

@@ -93,6 +93,7 @@ int main() {
   print_filter("kSupervisorFilter", ThreadKind::kSupervisor);
   print_filter("kBootFinderFilter", ThreadKind::kBootFinder);
   print_filter("kVhostUserFilter", ThreadKind::kVhostUser);
+  print_filter("kVhostFilter", ThreadKind::kVhost);
   print_filter("kVsockFilter", ThreadKind::kVsock);
   print_names();
 }

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "vmm/core/vhost_abi.h"
 #include "vmm/kvm/abi.h"
 #include "vmm/sandbox/own_pid.h"
 
@@ -180,6 +181,19 @@ Rules vhost_user_thread() {
   return event_loop_on_pool() + Rules{{"io_uring_enter"}, {"sendmsg"}, {"recvfrom"}, {"shutdown"}};
 }
 
+// What a driver sets up, with a file that was opened before; the event loop as above.
+Rules vhost_thread() {
+  return event_loop_on_pool() + Rules{{"io_uring_enter"},
+                                      ioctl_of(VHOST_SET_FEATURES),
+                                      ioctl_of(VHOST_SET_MEM_TABLE),
+                                      ioctl_of(VHOST_SET_VRING_NUM),
+                                      ioctl_of(VHOST_SET_VRING_BASE),
+                                      ioctl_of(VHOST_SET_VRING_ADDR),
+                                      ioctl_of(VHOST_SET_VRING_KICK),
+                                      ioctl_of(VHOST_SET_VRING_CALL),
+                                      ioctl_of(VHOST_VSOCK_SET_RUNNING)};
+}
+
 // Sockets that another process has made and connected; the event loop as above.
 Rules vsock_thread() {
   return event_loop_on_pool() + Rules{{"io_uring_enter"}, {"epoll_ctl"}, {"epoll_wait"},
@@ -225,6 +239,8 @@ std::vector<Rule> policy_of(ThreadKind kind) {
       return run_time_library() + io_pool_thread();
     case ThreadKind::kVhostUser:
       return run_time_library() + vhost_user_thread();
+    case ThreadKind::kVhost:
+      return run_time_library() + vhost_thread();
     case ThreadKind::kVsock:
       return run_time_library() + vsock_thread();
     case ThreadKind::kConsole:

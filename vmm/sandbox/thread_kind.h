@@ -10,6 +10,7 @@ enum class ThreadKind {
   kIoRing,      // a device's event loop on io_uring
   kIoPool,      // the same on a thread pool, and its workers
   kVhostUser,   // a device's event loop too, which asks a process that serves the device
+  kVhost,       // a device's event loop too, which tells the kernel to serve the device
   kVsock,       // a device's event loop too, with sockets that it is handed
   kConsole,     // carries the guest's output to the terminal
   kControl,     // answers those who steer the machine, on a socket

@@ -3,6 +3,7 @@
 
 import os
 import queue
+import shlex
 import subprocess
 import threading
 import time
@@ -12,23 +13,49 @@ class GuestError(Exception):
     """The guest or the VMM did not do what the scenario needs; the text says what."""
 
 
+def tool(*command):
+    """Runs a tool; returns (status, its output)."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
+    return done.returncode, done.stdout
+
+
+def require(good, text):
+    if not good:
+        raise GuestError(text)
+
+
+def environment_with_passt(directory):
+    """The environment for a vmm with --net user. Where guests are tested there may be no network but the loopback: then passt,
+    which a script in that new directory starts, takes its addresses from here."""
+    os.makedirs(directory)
+    script = os.path.join(directory, "passt")
+    with open(script, "w", encoding="ascii") as file:
+        file.write("#!/bin/sh\n[ -n \"$(ip route show default)\" ] || set -- \"$@\" --interface lo --ipv4-only --address 192.0.2.2 "
+                   "--netmask 24 --gateway 192.0.2.1 --mac-addr 02:00:00:00:00:fe\n"
+                   f"PATH={shlex.quote(os.environ['PATH'])} exec passt \"$@\"\n")
+    os.chmod(script, 0o755)
+    return dict(os.environ, PATH=f"{directory}:{os.environ['PATH']}")
+
+
 class Guest:
     """A running vmm. Use as a context manager: leaving it kills what still runs."""
 
     # The guest's kernel says this last, whatever its log level, before it asks the machine for power off or reset.
     FAREWELL = ("reboot: Power down", "reboot: Restarting system", "reboot: machine restart")
 
-    def __init__(self, command, limit, environment=None):
+    def __init__(self, command, limit, environment=None, keyboard=False):
         self.command = command
         self.lines = []
+        self._commands = 0  # of shell()
         self.unfinished = ""  # what follows the last line: a prompt, perhaps
         self.farewell_at = None
         self.ended_at = None
         self._deadline = time.monotonic() + limit
         self._limit = limit
         self._queue = queue.Queue()
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                         stderr=subprocess.STDOUT, env=environment)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE if keyboard else subprocess.DEVNULL,
+                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
         threading.Thread(target=self._read, daemon=True).start()
 
     def __enter__(self):
@@ -84,6 +111,21 @@ class Guest:
                 raise GuestError(f"no '{text}' within {self._limit} s")
             time.sleep(0.05)
         self.drain()
+
+    def type(self, text):
+        """As if somebody had typed it; for a Guest with keyboard=True."""
+        self._process.stdin.write(text.encode())
+        self._process.stdin.flush()
+
+    def shell(self, command):
+        """Types a command for the shell that has asked, and waits until it has ended well. Returns the lines since."""
+        self._commands += 1
+        begin = len(self.lines)
+        # The quotes keep what is typed, which the terminal shows, apart from the answer.
+        self.type(f"{command}; echo '--''{self._commands}-' $?\n")
+        line = self.wait_for(f"--{self._commands}- ")
+        require(line.endswith(" 0"), f"status {line.split()[-1]}: {command}")
+        return self.lines[begin:]
 
     def drain(self):
         """Takes the lines that are there."""

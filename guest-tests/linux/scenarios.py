@@ -12,13 +12,10 @@ import http.client
 import http.server
 import json
 import os
-import queue
 import random
 import re
-import shlex
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -28,7 +25,9 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
 
 # pylint: disable=wrong-import-position
-from guest import Guest, GuestError, launcher
+import installed
+import sockets
+from guest import Guest, GuestError, environment_with_passt, launcher, require, tool
 from processes import descendants
 from tap import Tap
 
@@ -59,18 +58,6 @@ WRITERS = {
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
 ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
 DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer")
-
-
-def tool(*command):
-    """Runs a tool; returns (status, its output)."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
-    return done.returncode, done.stdout
-
-
-def require(good, text):
-    if not good:
-        raise GuestError(text)
 
 
 def sum_of(path, size=None):
@@ -131,78 +118,6 @@ def answer_of(port, address="127.0.0.1", seconds=60):
     raise GuestError(f"nobody answers at {address}, port {port}")
 
 
-class UnixServer:
-    """Listens at a Unix socket; to each program it sends the same, and keeps what it gets from it."""
-
-    def __init__(self, path, content):
-        self._content = content
-        self._taken = queue.Queue()
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(path)
-        self._socket.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._socket.close()
-
-    def _serve(self):
-        while True:
-            try:
-                connection = self._socket.accept()[0]
-            except OSError:
-                return
-            with connection:
-                sender = threading.Thread(target=send_all, args=(connection, self._content))
-                sender.start()
-                self._taken.put(read_all(connection))
-                sender.join()
-
-    def taken(self):
-        """What the next program has sent."""
-        return self._taken.get(timeout=60)
-
-
-def send_all(connection, content):
-    connection.sendall(content)
-    connection.shutdown(socket.SHUT_WR)
-
-
-def read_all(connection):
-    pieces = []
-    while piece := connection.recv(65536):
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def connect_unix(path):
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(60)
-    connection.connect(path)
-    return connection
-
-
-def vsock_exchange(path, port, content):
-    """Sends content to a port of the guest's; its answer as text, or None where nobody listens there."""
-    with connect_unix(path) as connection:
-        connection.sendall(f"CONNECT {port}\n".encode())
-        line = b""
-        while not line.endswith(b"\n"):
-            byte = connection.recv(1)
-            if not byte:
-                require(line == b"", str(line))
-                return None
-            line += byte
-        require(re.fullmatch(rb"OK \d+\n", line), str(line))
-        sender = threading.Thread(target=send_all, args=(connection, content))
-        sender.start()
-        answer = read_all(connection)
-        sender.join()
-        return answer.decode()
-
-
 class Scenarios:
     def __init__(self, arguments):
         self.tap = Tap()
@@ -212,7 +127,7 @@ class Scenarios:
         self.kernel, self.initrd = arguments.kernel, arguments.initrd
         self.pristine = arguments.disk
         self.compressed = arguments.compressed_disk
-        self.systemd_disk = arguments.systemd_disk
+        self.systemd_disk, self.packages = arguments.systemd_disk, arguments.package
         self.directory = arguments.directory
         self.random = random.Random(arguments.seed)
         self.tap.remark(f"seed {arguments.seed}")
@@ -351,15 +266,7 @@ class Scenarios:
 
     def network(self):
         """virtio-net: passt gives the guest an address, and carries a file from a server on this host, and to the guest."""
-        programs, wanted = self.path("programs"), self.random.randbytes(3 << 20)
-        os.makedirs(programs)
-        with open(os.path.join(programs, "passt"), "w", encoding="ascii") as file:
-            # Where guests are tested there may be no network but the loopback: then passt takes its addresses from here.
-            file.write("#!/bin/sh\n[ -n \"$(ip route show default)\" ] || set -- \"$@\" --interface lo --ipv4-only --address 192.0.2.2 "
-                       "--netmask 24 --gateway 192.0.2.1 --mac-addr 02:00:00:00:00:fe\n"
-                       f"PATH={shlex.quote(os.environ['PATH'])} exec passt \"$@\"\n")
-        os.chmod(os.path.join(programs, "passt"), 0o755)
-        environment = dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}")
+        wanted, environment = self.random.randbytes(3 << 20), environment_with_passt(self.path("programs"))
         with Server(wanted) as server:
             port = server.server_address[1]
             work = ("net && echo address: $(ip -4 -o address show dev eth0 | tr -s ' ' | cut -d' ' -f4) mac $(cat /sys/class/net/eth0/address) && "
@@ -448,41 +355,6 @@ class Scenarios:
                 guest.wait_for("lives: yes")
                 guest.find("does not answer any more")
                 require(guest.wait() == 0, f"status {guest.status()}")
-
-    def vsock(self):
-        """virtio-vsock: files go both ways at once, whoever connects, and again after a reboot in place."""
-        path, wanted = self.path("vsock"), self.random.randbytes(5 << 20)
-        digest = hashlib.sha256(wanted).hexdigest()
-        work = ("vsock; mkdir -p /data; if test -e /data/again; then echo sees: $(ls /dev/vsock); busybox poweroff -n -f; fi; "
-                "touch /data/again; sync; busybox reboot -f")
-        disk = f"{self.fresh_disk('vsock.qcow2')},format=qcow2"
-        with UnixServer(f"{path}_1234", wanted) as server, \
-                self.start([disk], work, in_place=True, more=("--vsock", f"{path},cid=42")) as guest:
-            for boot in ("", ", after a reboot in place"):
-                with self.tap.step(f"vsock: the guest connects, and files go both ways at once{boot}", lambda: guest.lines):
-                    sent = guest.wait_for("sends: ").split()[-1]
-                    require(digest in guest.wait_for("took: "), "another file from the host")
-                    require(hashlib.sha256(server.taken()).hexdigest() == sent, "another file from the guest")
-                with self.tap.step(f"vsock: a port where no program listens is refused{boot}", lambda: guest.lines):
-                    require(re.search(r"refused: 1 .*(reset|refused)", guest.wait_for("refused: ")), "not refused")
-                with self.tap.step(f"vsock: a program of the host connects, sends, ends its half, and reads the answer{boot}",
-                                   lambda: guest.lines):
-                    guest.wait_for("serves: ")
-                    self.comes_true(lambda: digest in (vsock_exchange(path, 5000, wanted) or ""), "the checksum as answer", 30)
-                with self.tap.step(f"vsock: programs that say nothing, or ask for a closed port, are in nobody's way{boot}",
-                                   lambda: guest.lines):
-                    silent = [connect_unix(path) for _ in range(100)]
-                    require(vsock_exchange(path, 6000, b"") is None, "a port where nothing listens")
-                    require(digest in (vsock_exchange(path, 5000, wanted) or ""), "another answer")
-                    for one in silent:
-                        one.close()
-                with self.tap.step(f"vsock: the guest sees the end of a program's connection{boot}", lambda: guest.lines):
-                    word = f"round{len(boot)}".encode()
-                    self.comes_true(lambda: vsock_exchange(path, 5001, word) is not None, "a listener", 30)
-                    guest.wait_for(f"ended: round{len(boot)}")
-            with self.tap.step("vsock: the guest powers off as ever, and the socket is gone", lambda: guest.lines):
-                require(guest.wait() == 0, f"status {guest.status()}")
-                self.comes_true(lambda: not os.path.exists(path), "no socket is left behind", 10)
 
     def cloud_init(self):
         """What --cloud-init attaches is what cloud-init's NoCloud data source looks for."""
@@ -588,25 +460,6 @@ class Scenarios:
                 guest.find('booting "Test GNU/Linux" (partition 1 (ext4), /boot/grub/grub.cfg)')
         self.check_image("own kernel: qemu-img check finds nothing", disk, (0,))
 
-    def systemd(self):
-        """Debian as its packages make it boots with nothing but its disk's name, asks for a login, and is stopped cleanly."""
-        disk = self.path("systemd.qcow2")
-        status, output = tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", self.systemd_disk, "-F", "qcow2", disk)
-        require(status == 0, output)
-        os.environ["XDG_RUNTIME_DIR"] = self.directory  # of the control socket
-        command = [self.vmm, "run", "--name", "debian", "--mem", "1G", "--disk", f"{disk},format=qcow2", "--loglevel", "info"]
-        with Guest(command, 500) as guest:
-            with self.tap.step("systemd: Debian on a GPT boots its own kernel to a login prompt", lambda: guest.lines):
-                guest.wait_for_prompt("login: ")
-                require('booting "Debian GNU/Linux" (partition 1 (ext4), /boot/grub/grub.cfg)' in "\n".join(guest.lines),
-                        "it was not grub.cfg's entry that was booted")
-            with self.tap.step("systemd: vmm stop presses the power button, and the guest shuts down", lambda: guest.lines):
-                status, output = tool(self.vmm, "stop", "--timeout", "200", "debian")
-                require(status == 0, f"vmm stop: status {status}: {output}")
-                require(guest.wait() == 0, f"status {guest.status()}")
-                guest.find("reboot: Power down")
-        self.check_image("systemd: qemu-img check finds nothing", disk, (0,))
-
     def ask(self, *arguments):
         status, output = tool(self.vmm, *arguments)
         require(status == 0, f"vmm {' '.join(arguments)}: {output}")
@@ -684,8 +537,8 @@ class Scenarios:
     def run(self, boots, only):
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
                      "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "noacpi": self.no_acpi, "net": self.network,
-                     "tap": self.network_tap, "share": self.shared_directory, "vsock": self.vsock, "twice": self.reboot_in_place, "smp": self.many_cpus,
-                     "memory": self.much_memory, "steer": self.steer, "systemd": self.systemd,
+                     "tap": self.network_tap, "share": self.shared_directory, "vsock": lambda: sockets.run(self), "twice": self.reboot_in_place, "smp": self.many_cpus,
+                     "memory": self.much_memory, "steer": self.steer, "systemd": lambda: installed.run(self),
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}
         for name in only or DEFAULT:
@@ -703,6 +556,7 @@ def main():
     parser.add_argument("--disk", required=True, help="a pristine guest image, which is only copied")
     parser.add_argument("--compressed-disk", required=True, help="the same with compressed clusters, which is only read")
     parser.add_argument("--systemd-disk", help="Debian with systemd, for the scenario of that name; only read")
+    parser.add_argument("--package", action="append", default=[], help="a .deb that guest is to install")
     parser.add_argument("--directory", required=True, help="for the disks of the guests; on tmpfs or a disk")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--boots", type=int, default=3, help="boots of the kill -9 scenario (default 3: two kills)")

@@ -7,8 +7,8 @@
 
 #include "devices/virtio/vsock_channel.h"
 #include "vmm/core/result.h"
+#include "vmm/core/socket_file.h"
 #include "vmm/machine_config.h"
-#include "vmm/socket_file.h"
 
 namespace vmm {
 

@@ -141,7 +141,7 @@ std::string describe_disks(const Machines& machines) {
 
 std::string describe_vsocks(const Machines& machines) {
   Family open("vmm_vsock_connections", "gauge", "Connections between the guest and the host.");
-  Family opened("vmm_vsock_connections_total", "counter", "All there have been.");
+  Family opened("vmm_vsock_connections_opened_total", "counter", "All there have been.");
   Family bytes("vmm_vsock_bytes_total", "counter", "Bytes, by where they come from.");
   for (const Machine& machine : machines) {
     const Json& vsock = field(machine.stat(), "vsock");

@@ -79,7 +79,7 @@ TEST_CASE("stat: tells of a disk's limits where it has any, and of vsock", "[cli
   CHECK(has(metrics, "vmm_disk_limit_requests{vm=\"web\",disk=\"vda\"} 500\n"));
   CHECK(has(metrics, "vmm_disk_limit_bytes{vm=\"web\",disk=\"vda\"} 2048\n"));
   CHECK(has(metrics, "vmm_vsock_connections{vm=\"web\"} 2\n"));
-  CHECK(has(metrics, "vmm_vsock_connections_total{vm=\"web\"} 5\n"));
+  CHECK(has(metrics, "vmm_vsock_connections_opened_total{vm=\"web\"} 5\n"));
   CHECK(has(metrics, "vmm_vsock_bytes_total{vm=\"web\",from=\"guest\"} 7\n"));
   CHECK(has(metrics, "vmm_vsock_bytes_total{vm=\"web\",from=\"host\"} 1024\n"));
 }

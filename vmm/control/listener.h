@@ -4,9 +4,10 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "vmm/core/result.h"
-#include "vmm/core/unique_fd.h"
+#include "vmm/core/socket_file.h"
 
 namespace vmm::control {
 
@@ -17,19 +18,17 @@ class Listener {
   // one thread.
   static Result<Listener> create(const std::string& directory, const std::string& name);
 
-  // Forks a process that removes the socket once this one, and all that it forked later, are gone:
-  // by then a sandbox may have taken the right to do so. While the process has one thread.
-  Result<void> remove_at_end();
+  // As SocketFile::remove_at_end().
+  Result<void> remove_at_end() { return file_.remove_at_end(); }
 
-  int fd() const { return fd_.get(); }  // listening, non-blocking
+  int fd() const { return file_.fd(); }  // listening, non-blocking
   const std::string& name() const { return name_; }
 
  private:
-  Listener() = default;
+  Listener(SocketFile file, std::string name) : file_(std::move(file)), name_(std::move(name)) {}
 
-  UniqueFd fd_;
-  UniqueFd alive_;  // closed when the last process that has it is gone
-  std::string directory_, name_;
+  SocketFile file_;
+  std::string name_;
 };
 
 // Removes the socket of a machine that is gone; false where one may still be there.

@@ -47,7 +47,9 @@ Result<void> Vhost::set_memory(const GuestMemory& memory) {
                        .userspace_addr = reinterpret_cast<std::uint64_t>(region.host),
                        .flags_padding = 0});
   }
-  const vhost_memory head = {.nregions = static_cast<std::uint32_t>(regions.size()), .padding = 0};
+  vhost_memory head;  // clang takes no initializer for it
+  head.nregions = static_cast<std::uint32_t>(regions.size());
+  head.padding = 0;
   const std::size_t size = regions.size() * sizeof regions[0];
   std::vector<std::byte> table(sizeof head + size);
   std::memcpy(table.data(), &head, sizeof head);

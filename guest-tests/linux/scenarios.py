@@ -125,6 +125,7 @@ class Scenarios:
         self.start = launcher(arguments.vmm, arguments.kernel, arguments.initrd)
         self.start_generic = launcher(arguments.vmm, arguments.generic_kernel, arguments.generic_initrd)
         self.kernel, self.initrd = arguments.kernel, arguments.initrd
+        self.generic_kernel, self.generic_initrd = arguments.generic_kernel, arguments.generic_initrd
         self.pristine = arguments.disk
         self.compressed = arguments.compressed_disk
         self.systemd_disk, self.packages = arguments.systemd_disk, arguments.package
@@ -223,9 +224,10 @@ class Scenarios:
         self.check_image("reboot in place: qemu-img check finds nothing", disk, (0,))
 
     def many_cpus(self):
-        disk = self.fresh_disk("smp.qcow2")
-        with self.start([f"{disk},format=qcow2"], "cpus", cpus=16) as guest:
-            self.run_to_poweroff("16 vCPUs", guest, 16)
+        for cpus in (16, 64):
+            disk = self.fresh_disk(f"smp{cpus}.qcow2")
+            with self.start([f"{disk},format=qcow2"], "cpus", cpus=cpus) as guest:
+                self.run_to_poweroff(f"{cpus} vCPUs", guest, cpus)
 
     def much_memory(self):
         """6 GiB: some of it lies behind the hole below 4 GiB, and the guest's kernel uses all."""
@@ -434,31 +436,35 @@ class Scenarios:
             self.check_image(f"{name}: qemu-img check finds no corruption", disk, (0, 3))
 
     def own_kernel(self):
-        """A partitioned disk with a kernel and grub.cfg in /boot boots with nothing but its name."""
+        """A partitioned disk with a kernel and grub.cfg in /boot boots with nothing but its name: Debian's kernels for clouds and for all."""
+        self.boot_own("own kernel", self.kernel, self.initrd)
+        self.boot_own("own generic kernel", self.generic_kernel, self.generic_initrd)
+
+    def boot_own(self, name, kernel, initrd):
         raw, disk = self.path("own.raw"), self.path("own.qcow2")
         grub_cfg, commands = self.path("grub.cfg"), self.path("debugfs-commands")
         with open(grub_cfg, "w", encoding="ascii") as file:
             file.write(GRUB_CFG)
         with open(commands, "w", encoding="ascii") as file:
             file.write("mkdir boot\nmkdir boot/grub\n"
-                       f"write {self.kernel} boot/vmlinuz-6.1.0-test\nwrite {self.initrd} boot/initrd.img-6.1.0-test\n"
+                       f"write {kernel} boot/vmlinuz-6.1.0-test\nwrite {initrd} boot/initrd.img-6.1.0-test\n"
                        f"write {grub_cfg} boot/grub/grub.cfg\n")
-        with self.tap.step("own kernel: a disk with kernel, initrd and grub.cfg is made"):
+        with self.tap.step(f"{name}: a disk with kernel, initrd and grub.cfg is made"):
             for command in (["qemu-img", "convert", "-O", "raw", self.pristine, raw],
                             ["debugfs", "-w", "-f", commands, f"{raw}?offset={PARTITION_OFFSET}"],
                             ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, disk]):
                 status, output = tool(*command)
                 require(status == 0, output)
             os.unlink(raw)
-        with self.tap.step("own kernel: --boot list shows the entries and marks the default"):
+        with self.tap.step(f"{name}: --boot list shows the entries and marks the default"):
             status, output = tool(self.vmm, "run", "--disk", f"{disk},format=qcow2", "--boot", "list")
             require(status == 0, output)
             require("* 1  Test GNU/Linux\n" in output and "  2  Test GNU/Linux, verbose\n" in output, output)
         with self.start([f"{disk},format=qcow2"], "cpus", own_kernel=True) as guest:
-            self.run_to_poweroff("own kernel", guest, 1)
-            with self.tap.step("own kernel: the log says which entry was booted", lambda: guest.lines):
+            self.run_to_poweroff(name, guest, 1)
+            with self.tap.step(f"{name}: the log says which entry was booted", lambda: guest.lines):
                 guest.find('booting "Test GNU/Linux" (partition 1 (ext4), /boot/grub/grub.cfg)')
-        self.check_image("own kernel: qemu-img check finds nothing", disk, (0,))
+        self.check_image(f"{name}: qemu-img check finds nothing", disk, (0,))
 
     def ask(self, *arguments):
         status, output = tool(self.vmm, *arguments)

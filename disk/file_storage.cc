@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,7 +22,8 @@
 namespace vmm::disk {
 namespace {
 
-constexpr std::uint64_t kBounceSize = 1 << 20;  // bytes; larger requests are bounced in pieces
+constexpr std::uint64_t kBounceSize = 1 << 20;      // bytes; larger requests are bounced in pieces
+constexpr std::uint64_t kMaxReadAtOnce = 64 << 10;  // bytes
 
 Unexpected<Error> io_error(const char* what, std::uint64_t offset, std::uint64_t length,
                            std::int64_t result) {
@@ -154,10 +156,22 @@ bool FileStorage::is_aligned(std::uint64_t offset, IoVec iov) const {
   return (bits & (alignment_ - 1)) == 0;
 }
 
+// What is in the page cache is copied by this thread: for a few bytes a round through the ring
+// costs as much as the copy. A large read would keep other requests from starting meanwhile.
+bool FileStorage::read_at_once(std::uint64_t offset, IoVec iov, std::uint64_t length) {
+  if (options_.direct || !can_read_at_once_ || length > kMaxReadAtOnce) return false;
+  const ssize_t got = ::preadv2(fd_.get(), iov.data(), static_cast<int>(iov.size()),
+                                static_cast<off_t>(offset), RWF_NOWAIT);
+  // Not every file system can say that it would have to wait.
+  if (got < 0 && errno != EAGAIN && errno != EINTR) can_read_at_once_ = false;
+  return got == static_cast<ssize_t>(length);
+}
+
 Task<Result<void>> FileStorage::readv(std::uint64_t offset, IoVec iov) {
   if (!is_aligned(offset, iov)) co_return co_await bounced_read(offset, iov);
   if (iov.size() > IOV_MAX) co_return co_await read_rest(offset, iov, 0);
   const std::uint64_t length = total_size(iov);
+  if (read_at_once(offset, iov, length)) co_return Result<void>();
   std::int64_t result = co_await loop_.readv(fd_.get(), iov, offset, options_.direct);
   if (result == static_cast<std::int64_t>(length)) co_return Result<void>();
   if (result < 0 && result != -EINTR && result != -EAGAIN) {

@@ -59,6 +59,7 @@ class FileStorage : public Storage {
  private:
   FileStorage(EventLoop& loop, UniqueFd fd, const FileOptions& options);
   Result<void> init(bool lock);
+  bool read_at_once(std::uint64_t offset, IoVec iov, std::uint64_t length);
   bool is_aligned(std::uint64_t offset, IoVec iov) const;
   Task<Result<void>> read_rest(std::uint64_t offset, IoVec iov, std::uint64_t done);
   Task<Result<void>> write_rest(std::uint64_t offset, IoVec iov, std::uint64_t done);
@@ -73,6 +74,7 @@ class FileStorage : public Storage {
   UniqueFd fd_;
   const FileOptions options_;
   bool block_device_ = false;
+  bool can_read_at_once_ = true;
   bool can_punch_ = true;
   bool can_zero_range_ = true;
   std::uint32_t alignment_ = 1;

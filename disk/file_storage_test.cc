@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <random>
@@ -92,6 +93,39 @@ TEST_CASE("FileStorage: what lies beyond the end reads as zeros, holes are told 
   REQUIRE(loop->run_until((*file)->readv(0, IoVec(&whole, 1))));
   CHECK(data[4096] == std::byte{0});
   CHECK((*file)->extent_at(512 << 10)->end == 1 << 20);
+}
+
+TEST_CASE("FileStorage: a little that is in the page cache is read without the kernel's ring",
+          "[disk]") {
+  std::unique_ptr<EventLoop> loop = *EventLoop::create();
+  Directory directory;
+  const std::string path = directory.make("cached", 0);
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const std::vector<std::byte> content(256 << 10, std::byte{7});
+  REQUIRE(::pwrite(fd.get(), content.data(), content.size(), 0) ==
+          static_cast<ssize_t>(content.size()));
+  std::vector<std::byte> bytes(4096);
+  iovec iov{bytes.data(), bytes.size()};
+  if (::preadv2(fd.get(), &iov, 1, 0, RWF_NOWAIT) < 0) {
+    WARN("this file system cannot say that it would have to wait");
+    return;
+  }
+  std::unique_ptr<FileStorage> file = *FileStorage::open(*loop, path, {});
+  std::fill(bytes.begin(), bytes.end(), std::byte{0});
+  REQUIRE(loop->run_until(file->readv(8192, IoVec(&iov, 1))));
+  CHECK(bytes == std::vector<std::byte>(4096, std::byte{7}));
+  CHECK(loop->backend_name() == std::string("none"));
+
+  // Past the end there is less than was asked for.
+  REQUIRE(loop->run_until(file->readv(content.size() - 1000, IoVec(&iov, 1))));
+  CHECK(bytes[999] == std::byte{7});
+  CHECK(bytes[1000] == std::byte{0});
+
+  bytes.resize(128 << 10);
+  iov = {bytes.data(), bytes.size()};
+  REQUIRE(loop->run_until(file->readv(0, IoVec(&iov, 1))));
+  CHECK(bytes.back() == std::byte{7});
+  CHECK(loop->backend_name() != std::string("none"));
 }
 
 TEST_CASE("open_disk: an image that is written is locked, and the holder is named", "[disk]") {

@@ -131,8 +131,10 @@ Rules vcpu_thread() {
 Rules image_files() {
   return {
       {"ftruncate"},
-      {"lseek"},    // SEEK_DATA, SEEK_HOLE
-      {"pwritev"},  // what only goes to the page cache (disk/write_merger.h)
+      {"lseek"},  // SEEK_DATA, SEEK_HOLE
+      // What is in the page cache, or only goes there.
+      {"preadv2"},
+      {"pwritev"},
       // Of a disk that is attached while the machine runs.
       ioctl_of(BLKGETSIZE64),
       fcntl_of(F_OFD_SETLK),
@@ -222,7 +224,7 @@ Rules supervisor() {
 // Everything it needs was opened before: the image to read, memfds and a pipe to write.
 Rules boot_finder() {
   // The image's lock is its own and is given up at the end.
-  return {{"pread64"}, {"preadv"}, {"lseek"}, {"poll"}, fcntl_of(F_OFD_SETLK)};
+  return {{"pread64"}, {"preadv"}, {"preadv2"}, {"lseek"}, {"poll"}, fcntl_of(F_OFD_SETLK)};
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ Result<std::unique_ptr<MachineDisk>> MachineDisk::open(disk::DiskOptions options
   VMM_TRY(self->disk_,
           io.call([&] { return disk::open_disk(io.loop(), disk::DiskOptions(self->options_)); }));
   self->set_image({self->options_.path, self->disk_->format(), self->disk_->read_only(),
-                   file_id(self->options_.path)});
+                   file_id(self->options_.path), nullptr});
   log::info("{}: {}, {} MiB{}", self->options_.path, self->disk_->format(),
             self->disk_->size() >> 20, self->disk_->read_only() ? ", read-only" : "");
   return self;

@@ -424,6 +424,8 @@ class Cases:
                 file.truncate(8 << 20)
         self.good("disk", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", image)
         kinds = (("", (), None), (", as virtio-mmio", ("--virtio-transport", "mmio"), None), (", without io_uring", (), forbid_io_uring))
+        if os.geteuid() == 0:
+            kinds += ((", in a jail", ("--jail",), None),)
         for kind, more, before in kinds:
             with self.tap.step(f"attached disks stay, locked, in their bays over reboots{kind}"):
                 with Machine(self, "t-stays", RESETTING, "--bays", "3", *more, before=before) as machine:

@@ -25,6 +25,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
 
 # pylint: disable=wrong-import-position
+import bays
 import installed
 import sockets
 from guest import Guest, GuestError, environment_with_passt, launcher, require, tool
@@ -56,8 +57,8 @@ WRITERS = {
 
 
 # The scenarios, and those that are run by themselves: not what costs too much time or memory, or another image.
-ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer", "smp", "memory", "systemd", "fio")
-DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer")
+ALL = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer", "bays", "smp", "memory", "systemd", "fio")
+DEFAULT = ("file", "reboot", "noroot", "overlay", "own", "cloud", "mmio", "noacpi", "net", "tap", "share", "vsock", "kill", "twice", "steer", "bays")
 
 
 def sum_of(path, size=None):
@@ -480,7 +481,7 @@ class Scenarios:
     def steer(self):
         """A running guest gives memory back, by itself and when asked; its disk grows and gets snapshots; another disk comes and goes."""
         os.environ["XDG_RUNTIME_DIR"] = self.path("runtime")
-        os.makedirs(self.path("runtime"), mode=0o700)
+        os.makedirs(self.path("runtime"), mode=0o700, exist_ok=True)
         disk, second = self.fresh_disk("steer.qcow2"), self.path("second.qcow2")
         third = self.path("third.qcow2")
         for image in (second, third):
@@ -544,7 +545,7 @@ class Scenarios:
         scenarios = {"file": self.write_and_verify, "reboot": self.reboot, "noroot": self.no_root, "overlay": self.overlay,
                      "own": self.own_kernel, "cloud": self.cloud_init, "mmio": self.virtio_mmio, "noacpi": self.no_acpi, "net": self.network,
                      "tap": self.network_tap, "share": self.shared_directory, "vsock": lambda: sockets.run(self), "twice": self.reboot_in_place, "smp": self.many_cpus,
-                     "memory": self.much_memory, "steer": self.steer, "systemd": lambda: installed.run(self),
+                     "memory": self.much_memory, "steer": self.steer, "bays": lambda: bays.run(self), "systemd": lambda: installed.run(self),
                      "kill": lambda: self.kill_while_writing(boots, "kill"),
                      "fio": lambda: self.kill_while_writing(boots, "fio")}
         for name in only or DEFAULT:

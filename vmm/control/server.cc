@@ -99,6 +99,17 @@ void Server::run() {
     }
     if (fds[1].revents != 0 && !stopping_.load()) accept_one(*target);
   }
+  for (Client& client : clients_) {
+    if (client.console_at) say_rest(client, *target_.load());
+  }
+}
+
+// What a guest says last is what people look for. Who does not read it is not waited for.
+void Server::say_rest(Client& client, Target& target) {
+  while (send(client) && client.to_send.empty()) {
+    client.to_send = target.console().read(*client.console_at, kMaxRequest);
+    if (client.to_send.empty()) return;
+  }
 }
 
 short Server::wanted_events(const Client& client, Target& target) {

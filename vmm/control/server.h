@@ -57,6 +57,7 @@ class Server {
   // False: the client is gone, or shall be.
   bool serve(Client& client, Target& target);
   bool serve_console(Client& client, Target& target, short events);
+  void say_rest(Client& client, Target& target);
   static short wanted_events(const Client& client, Target& target);
   // Milliseconds until something is to be tried again; -1: nothing is.
   int patience() const;

@@ -142,6 +142,24 @@ TEST_CASE("Server: a console shows what was said before and after, and takes wha
   CHECK(comes_true([&] { return typed() == "typed\nlater"; }));
 }
 
+TEST_CASE("Server: what is said right before the end is still shown", "[control]") {
+  for (int i = 0; i < 30; ++i) {
+    Bench bench;
+    Watcher watcher(bench);
+    const std::string line(20000, 'x');
+    bench.target.log.append(std::as_bytes(std::span(line)));
+    bench.target.log.append(std::as_bytes(std::span("end", 3)));
+    bench.server->stop();
+    std::string all = std::move(watcher.said);
+    char bytes[4096];
+    ssize_t got;
+    while ((got = ::read(watcher.connection.get(), bytes, sizeof bytes)) > 0) {
+      all.append(bytes, static_cast<std::size_t>(got));
+    }
+    REQUIRE(all == line + "end");
+  }
+}
+
 TEST_CASE("Server: who does not read a console holds up neither the guest nor others",
           "[control]") {
   Bench bench;

@@ -24,6 +24,7 @@ namespace {
 
 constexpr std::uint64_t kBounceSize = 1 << 20;      // bytes; larger requests are bounced in pieces
 constexpr std::uint64_t kMaxReadAtOnce = 64 << 10;  // bytes
+constexpr unsigned kMaxReadsAtOnce = 4;             // of a turn
 
 Unexpected<Error> io_error(const char* what, std::uint64_t offset, std::uint64_t length,
                            std::int64_t result) {
@@ -157,9 +158,16 @@ bool FileStorage::is_aligned(std::uint64_t offset, IoVec iov) const {
 }
 
 // What is in the page cache is copied by this thread: for a few bytes a round through the ring
-// costs as much as the copy. A large read would keep other requests from starting meanwhile.
+// costs as much as the copy. Many reads of one turn share their round, and a large one would keep
+// other requests from starting meanwhile.
 bool FileStorage::read_at_once(std::uint64_t offset, IoVec iov, std::uint64_t length) {
   if (options_.direct || !can_read_at_once_ || length > kMaxReadAtOnce) return false;
+  if (at_once_turn_ != loop_.nr_turns()) {
+    at_once_turn_ = loop_.nr_turns();
+    nr_at_once_ = 0;
+  }
+  if (nr_at_once_ == kMaxReadsAtOnce) return false;
+  ++nr_at_once_;
   const ssize_t got = ::preadv2(fd_.get(), iov.data(), static_cast<int>(iov.size()),
                                 static_cast<off_t>(offset), RWF_NOWAIT);
   // Not every file system can say that it would have to wait.

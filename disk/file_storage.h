@@ -75,6 +75,8 @@ class FileStorage : public Storage {
   const FileOptions options_;
   bool block_device_ = false;
   bool can_read_at_once_ = true;
+  std::uint64_t at_once_turn_ = 0;  // of the loop, and how many were read at once in it
+  unsigned nr_at_once_ = 0;
   bool can_punch_ = true;
   bool can_zero_range_ = true;
   std::uint32_t alignment_ = 1;

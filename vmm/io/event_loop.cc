@@ -109,6 +109,7 @@ void EventLoop::run() {
 }
 
 void EventLoop::turn(bool may_block) {
+  ++nr_turns_;
   // Whoever drives the loop must see what the ready ones did before it waits for anything else.
   bool progressed = run_posted();
   progressed = run_ready() || progressed;

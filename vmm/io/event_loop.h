@@ -133,6 +133,8 @@ class EventLoop {
   bool prepare_to_confine();
 
   std::size_t nr_in_flight() const { return nr_in_flight_; }
+  // How many have begun: tells what happens in one turn from what happens in another.
+  std::uint64_t nr_turns() const { return nr_turns_; }
   // "io_uring" or "thread pool"; "none" before the first operation.
   const char* backend_name() const { return backend_ ? backend_->name() : "none"; }
 
@@ -159,6 +161,7 @@ class EventLoop {
   const Backend backend_kind_;
   std::unique_ptr<IoBackend> backend_;
   std::size_t nr_in_flight_ = 0;  // without wake_op_
+  std::uint64_t nr_turns_ = 0;
   std::vector<std::coroutine_handle<>> ready_;
   std::vector<std::coroutine_handle<>>
       running_;  // the batch run_ready() works on; kept for its capacity

@@ -14,9 +14,12 @@ class GuestError(Exception):
 
 
 def tool(*command):
-    """Runs a tool; returns (status, its output)."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
+    """Runs a tool that is done within five minutes; returns (status, its output)."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"), timeout=300)
+    except subprocess.TimeoutExpired as error:
+        raise GuestError(f"{shlex.join(command)} was not done within {error.timeout} s") from None
     return done.returncode, done.stdout
 
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "devices/virtio/config_space.h"
 #include "vmm/core/byte_order.h"
 #include "vmm/io/iovec.h"
 
@@ -48,10 +49,7 @@ void Balloon::read_config(std::uint64_t offset, std::span<std::byte> data) const
   config.num_pages = target_pages_.load(std::memory_order_relaxed);
   config.actual = actual_pages_.load(std::memory_order_relaxed);
   config.poison_val = poison_.load(std::memory_order_relaxed);
-  const auto image = std::as_bytes(std::span(&config, 1));
-  for (std::size_t i = 0; i < data.size(); ++i) {
-    data[i] = offset + i < image.size() ? image[offset + i] : std::byte{0};
-  }
+  read_config_of(config, offset, data);
 }
 
 void Balloon::write_config(std::uint64_t offset, std::span<const std::byte> data) {

@@ -9,6 +9,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "devices/virtio/config_space.h"
 #include "vmm/core/byte_order.h"
 
 namespace vmm::virtio {
@@ -102,10 +103,7 @@ void Blk::read_config(std::uint64_t offset, std::span<std::byte> data) const {
     config.max_write_zeroes_ranges = kBlkMaxRanges;
     config.write_zeroes_may_unmap = 1;
   }
-  const auto image = std::as_bytes(std::span(&config, 1));
-  for (std::size_t i = 0; i < data.size(); ++i) {
-    data[i] = offset + i < image.size() ? image[offset + i] : std::byte{0};
-  }
+  read_config_of(config, offset, data);
 }
 
 void Blk::write_config(std::uint64_t offset, std::span<const std::byte> data) {

@@ -11,6 +11,7 @@
 #include <cassert>
 #include <cerrno>
 
+#include "devices/virtio/config_space.h"
 #include "vmm/core/byte_order.h"
 
 namespace vmm::virtio {
@@ -66,11 +67,7 @@ void Fs::read_config(std::uint64_t offset, std::span<std::byte> data) const {
   Config config{};
   tag_.copy(config.tag, sizeof config.tag);
   config.num_request_queues = kNrQueues - 1;
-  const auto image = std::as_bytes(std::span(&config, 1));
-  for (std::size_t i = 0; i < data.size(); ++i) {
-    const bool is_there = offset < image.size() && i < image.size() - offset;
-    data[i] = is_there ? image[offset + i] : std::byte{0};
-  }
+  read_config_of(config, offset, data);
 }
 
 void Fs::activate(Activation activation) {

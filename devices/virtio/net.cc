@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "devices/virtio/config_space.h"
+
 namespace vmm::virtio {
 namespace {
 
@@ -76,11 +78,7 @@ void Net::read_config(std::uint64_t offset, std::span<std::byte> data) const {
   Config config{};
   std::copy(mac_.begin(), mac_.end(), config.mac);
   config.status = link_up_.load(std::memory_order_relaxed) ? kLinkUp : 0;
-  const auto bytes = std::as_bytes(std::span(&config, 1));
-  std::fill(data.begin(), data.end(), std::byte{0});
-  if (offset >= bytes.size()) return;
-  const std::size_t length = std::min(data.size(), bytes.size() - offset);
-  std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), length, data.begin());
+  read_config_of(config, offset, data);
 }
 
 void Net::on_activate(const Activation& activation) {

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "devices/virtio/config_space.h"
 #include "vmm/core/byte_order.h"
 #include "vmm/core/vhost_abi.h"
 
@@ -31,11 +32,7 @@ Result<std::unique_ptr<VhostVsock>> VhostVsock::create(UniqueFd device, std::uin
 // virtio 1.2, 5.10.4: the guest's CID.
 void VhostVsock::read_config(std::uint64_t offset, std::span<std::byte> data) const {
   const Le64 cid(guest_cid_);
-  const auto image = std::as_bytes(std::span(&cid, 1));
-  for (std::size_t i = 0; i < data.size(); ++i) {
-    const bool is_there = offset < image.size() && i < image.size() - offset;
-    data[i] = is_there ? image[offset + i] : std::byte{0};
-  }
+  read_config_of(cid, offset, data);
 }
 
 void VhostVsock::activate(Activation activation) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "devices/virtio/config_space.h"
 #include "devices/virtio/vsock_peer.h"
 
 namespace vmm::virtio {
@@ -73,11 +74,7 @@ Vsock::~Vsock() = default;
 
 void Vsock::read_config(std::uint64_t offset, std::span<std::byte> data) const {
   const Le64 cid = guest_cid_;
-  const auto bytes = std::as_bytes(std::span(&cid, 1));
-  std::fill(data.begin(), data.end(), std::byte{0});
-  if (offset >= bytes.size()) return;
-  const std::size_t length = std::min(data.size(), bytes.size() - offset);
-  std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), length, data.begin());
+  read_config_of(cid, offset, data);
 }
 
 VsockStats Vsock::stats() const {

@@ -13,7 +13,6 @@ Task<Result<void>> confine(EventLoop& loop, const sandbox::SandboxConfig& config
       config, on_ring ? sandbox::ThreadKind::kIoRing : sandbox::ThreadKind::kIoPool);
 }
 
-// For a thread of one kind, whatever its loop is on.
 Task<Result<void>> confine_as(EventLoop& loop, const sandbox::SandboxConfig& config,
                               sandbox::ThreadKind kind) {
   loop.prepare_to_confine();
@@ -26,19 +25,9 @@ Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config) 
   return thread.call([&] { return confine(thread.loop(), config); });
 }
 
-Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& config) {
-  return thread.call(
-      [&] { return confine_as(thread.loop(), config, sandbox::ThreadKind::kVhostUser); });
-}
-
-Result<void> confine_vsock(IoThread& thread, const sandbox::SandboxConfig& config) {
-  return thread.call(
-      [&] { return confine_as(thread.loop(), config, sandbox::ThreadKind::kVsock); });
-}
-
-Result<void> confine_vhost(IoThread& thread, const sandbox::SandboxConfig& config) {
-  return thread.call(
-      [&] { return confine_as(thread.loop(), config, sandbox::ThreadKind::kVhost); });
+Result<void> confine_io_as(IoThread& thread, const sandbox::SandboxConfig& config,
+                           sandbox::ThreadKind kind) {
+  return thread.call([&] { return confine_as(thread.loop(), config, kind); });
 }
 
 }  // namespace vmm

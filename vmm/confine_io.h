@@ -3,6 +3,7 @@
 #pragma once
 
 #include "vmm/core/result.h"
+#include "vmm/sandbox/thread_kind.h"
 
 namespace vmm {
 
@@ -16,12 +17,8 @@ struct SandboxConfig;
 // loop's ring or thread pool happens here.
 Result<void> confine_io(IoThread& thread, const sandbox::SandboxConfig& config);
 
-// The same for the thread of a device that another process serves.
-Result<void> confine_vhost_user(IoThread& thread, const sandbox::SandboxConfig& config);
-
-// The same for the thread of a virtio socket device.
-Result<void> confine_vsock(IoThread& thread, const sandbox::SandboxConfig& config);
-// One whose device the kernel serves.
-Result<void> confine_vhost(IoThread& thread, const sandbox::SandboxConfig& config);
+// The same for the thread of a device that has a kind of its own, on whichever its event loop is.
+Result<void> confine_io_as(IoThread& thread, const sandbox::SandboxConfig& config,
+                           sandbox::ThreadKind kind);
 
 }  // namespace vmm

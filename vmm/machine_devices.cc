@@ -108,13 +108,13 @@ Result<void> MachineDevices::confine(const sandbox::SandboxConfig& config) {
     VMM_CHECK(confine_io(*thread, config));
   }
   if (vsock_thread_) {
-    VMM_CHECK(confine_vsock(*vsock_thread_, config));
+    VMM_CHECK(confine_io_as(*vsock_thread_, config, sandbox::ThreadKind::kVsock));
   }
   if (vhost_thread_) {
-    VMM_CHECK(confine_vhost(*vhost_thread_, config));
+    VMM_CHECK(confine_io_as(*vhost_thread_, config, sandbox::ThreadKind::kVhost));
   }
   for (const std::unique_ptr<Share>& share : shares_) {
-    VMM_CHECK(confine_vhost_user(*share->thread, config));
+    VMM_CHECK(confine_io_as(*share->thread, config, sandbox::ThreadKind::kVhostUser));
   }
   return {};
 }

@@ -3,6 +3,8 @@
 
 #include <sys/eventfd.h>
 
+#include <cstdint>
+
 namespace vmm {
 
 Result<EndSignal> EndSignal::create() {

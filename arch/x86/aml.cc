@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arch/x86/aml.h"
 
+#include <algorithm>
 #include <cassert>
 #include <concepts>
 

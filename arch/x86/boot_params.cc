@@ -4,6 +4,7 @@
 #include <asm/bootparam.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
 

@@ -2,6 +2,7 @@
 // ImageFile: a kernel or initrd on the host, read at given offsets.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>

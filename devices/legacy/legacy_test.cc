@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
+#include <chrono>
 
 #include "devices/legacy/acpi_pm.h"
 #include "devices/legacy/cmos_rtc.h"

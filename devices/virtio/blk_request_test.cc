@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/virtio/blk_request.h"
 
+#include <utility>
 #include <vector>
 
 #include "vmm/core/byte_order.h"

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "disk/qcow/qcow_disk.h"
 #include "vmm/core/byte_order.h"

@@ -4,6 +4,7 @@
 #include <ext2fs/ext2fs.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 

@@ -3,6 +3,7 @@
 // of them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>

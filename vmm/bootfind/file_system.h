@@ -3,6 +3,7 @@
 // so names, sizes and links are believed only as far as they were checked.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "vmm/bootfind/source.h"
 
 #include "vmm/bootfind/testing/memory_source.h"

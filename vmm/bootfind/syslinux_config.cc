@@ -2,6 +2,7 @@
 #include "vmm/bootfind/syslinux_config.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "vmm/bootfind/text_lines.h"
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cassert>
+#include <cstdlib>
 
 #include "vmm/core/log.h"
 #include "vmm/io/blocking_backend.h"

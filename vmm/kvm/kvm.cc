@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include <cstddef>
 #include <cstring>
 
 namespace vmm::kvm {

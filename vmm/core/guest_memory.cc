@@ -72,10 +72,15 @@ Result<UniqueFd> open_file(const std::string& path, std::uint64_t size) {
 
 Result<UniqueFd> make_memory_file(std::uint64_t size, bool reserved) {
   const unsigned pages = reserved ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
-  UniqueFd fd(::memfd_create("guest-memory", MFD_CLOEXEC | pages));
+  UniqueFd fd(::memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING | pages));
   if (!fd) return fail_errno(errno, "--mem: memfd_create");
   if (::ftruncate(fd.get(), static_cast<off_t>(size)) != 0) {
     return fail_errno(errno, fmt::format("--mem: shared memory of {} MiB", size >> 20));
+  }
+  // Who maps it too must not take it away: an access behind its end is a SIGBUS. Other seals may
+  // follow.
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+    return fail_errno(errno, "--mem: sealing a memfd");
   }
   return fd;
 }

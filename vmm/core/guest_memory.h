@@ -82,7 +82,7 @@ class GuestMemory {
   // or as what the file has that they were made from. Whether the host went along.
   bool give_back(std::byte* host, std::uint64_t size) const;
   // What other processes can map, region by region, at Region::offset; -1: nothing, it is not
-  // shared.
+  // shared. Where it has no name, nobody can change its size.
   int shared_file() const { return file_.get(); }
 
   // `size` bytes at `start`, all inside one region. Fails with kOutOfRange.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/core/guest_memory.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -125,6 +126,17 @@ TEST_CASE("GuestMemory: shared memory can be mapped from its file, region by reg
   CHECK(seen == 0xfeedbeef);
   REQUIRE(memory.give_back(last.host, last.size));
   CHECK(*memory.read_object<std::uint32_t>(GuestAddress(0x10ffc)) == 0);
+}
+
+TEST_CASE("GuestMemory: nobody who shares it can change its size", "[core]") {
+  const GuestMemory::Range range[] = {{GuestAddress(0), 0x2000}};
+  GuestMemory memory = *GuestMemory::create(range, {.shared = true});
+  CHECK(::ftruncate(memory.shared_file(), 0x1000) != 0);
+  CHECK(::ftruncate(memory.shared_file(), 0) != 0);
+  CHECK(::ftruncate(memory.shared_file(), 0x3000) != 0);
+  const int seals = ::fcntl(memory.shared_file(), F_GET_SEALS);
+  CHECK(seals == (F_SEAL_SHRINK | F_SEAL_GROW));  // a save adds another
+  CHECK(memory.give_back(memory.regions().front().host, 0x1000));
 }
 
 TEST_CASE("GuestMemory: a file is what the guest begins with, and what it leaves", "[core]") {

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cassert>
 
 namespace vmm {
@@ -52,6 +53,12 @@ void* map_aligned(GuestAddress start, std::uint64_t size, const Source& source) 
   return nullptr;
 }
 
+void advise(void* host, std::uint64_t size, bool huge_pages) {
+  ::madvise(host, size, MADV_DONTDUMP);  // guest secrets stay out of our core dumps
+  // Fails where the kernel has none.
+  if (huge_pages) ::madvise(host, size, MADV_HUGEPAGE);
+}
+
 Result<UniqueFd> open_file(const std::string& path, std::uint64_t size) {
   const std::string flag = fmt::format("--mem: {}", path);
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -87,6 +94,14 @@ Result<UniqueFd> make_memory_file(std::uint64_t size, bool reserved) {
 
 }  // namespace
 
+// A page that is let go of would be the file's again. So its place is taken by memory without a
+// file; each such piece is a mapping of its own unless it meets another.
+struct GuestMemory::PrivateFile {
+  static constexpr unsigned kMaxPieces = 16384;  // a quarter of what a process has (max_map_count)
+  std::vector<bool> replaced;                    // by page, as they were in the file
+  unsigned nr_pieces = 0;
+};
+
 Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, const Backing& backing) {
   const bool reserved = backing.pages == Pages::kReserved;
   std::uint64_t total = 0;
@@ -108,6 +123,10 @@ Result<GuestMemory> GuestMemory::create(std::span<const Range> ranges, const Bac
     previous_end = range.start.value + range.size;
     VMM_CHECK(memory.map(range, offset, backing, file.get()));
     offset += range.size;
+  }
+  if (file && !backing.shared) {
+    memory.private_file_ = std::make_shared<PrivateFile>();
+    memory.private_file_->replaced.resize(total / kPageSize);
   }
   if (backing.shared) memory.file_ = std::move(file);
   return memory;
@@ -131,9 +150,7 @@ Result<void> GuestMemory::map(const Range& range, std::uint64_t offset, const Ba
                       fmt::format("guest memory: cannot map {} MiB (see --mem)", range.size >> 20));
   }
   regions_.push_back({range.start, range.size, static_cast<std::byte*>(host), offset});
-  ::madvise(host, range.size, MADV_DONTDUMP);  // guest secrets stay out of our core dumps
-  // Fails where the kernel has none.
-  if (!reserved) ::madvise(host, range.size, MADV_HUGEPAGE);
+  advise(host, range.size, !reserved);
   return {};
 }
 
@@ -143,6 +160,7 @@ GuestMemory& GuestMemory::operator=(GuestMemory&& other) noexcept {
     regions_ = std::move(other.regions_);
     other.regions_.clear();
     file_ = std::move(other.file_);
+    private_file_ = std::move(other.private_file_);
   }
   return *this;
 }
@@ -164,7 +182,28 @@ std::uint64_t GuestMemory::total_size() const {
 
 // What is shared stays in its file otherwise.
 bool GuestMemory::give_back(std::byte* host, std::uint64_t size) const {
+  if (private_file_) return put_zeros(host, size);
   return ::madvise(host, size, file_ ? MADV_REMOVE : MADV_DONTNEED) == 0;
+}
+
+bool GuestMemory::put_zeros(std::byte* host, std::uint64_t size) const {
+  for (const Region& region : regions_) {
+    if (host < region.host || host >= region.host + region.size) continue;
+    PrivateFile& file = *private_file_;
+    const auto offset = static_cast<std::uint64_t>(host - region.host) + region.offset;
+    const auto first = file.replaced.begin() + static_cast<std::ptrdiff_t>(offset / kPageSize);
+    const auto end = first + static_cast<std::ptrdiff_t>(size / kPageSize);
+    if (std::find(first, end, false) == end) return ::madvise(host, size, MADV_DONTNEED) == 0;
+    if (file.nr_pieces == PrivateFile::kMaxPieces) return false;
+    const void* mapped = ::mmap(host, size, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (mapped != host) return false;
+    advise(host, size, true);
+    std::fill(first, end, true);
+    ++file.nr_pieces;
+    return true;
+  }
+  return false;
 }
 
 Result<void> GuestMemory::read(GuestAddress from, std::span<std::byte> to) const {

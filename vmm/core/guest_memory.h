@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -78,8 +79,8 @@ class GuestMemory {
 
   std::span<const Region> regions() const { return regions_; }
   std::uint64_t total_size() const;
-  // Lets go of what whole pages hold, of one region; they read as zeros when they are used again,
-  // or as what the file has that they were made from. Whether the host went along.
+  // Lets go of what whole pages hold, of one region; they read as zeros when they are used again.
+  // False: the host did not go along, and they hold what they held. For one thread at a time.
   bool give_back(std::byte* host, std::uint64_t size) const;
   // What other processes can map, region by region, at Region::offset; -1: nothing, it is not
   // shared. Where it has no name, nobody can change its size.
@@ -124,8 +125,12 @@ class GuestMemory {
 
   Result<void> map(const Range& range, std::uint64_t offset, const Backing& backing, int fd);
 
+  bool put_zeros(std::byte* host, std::uint64_t size) const;
+
+  struct PrivateFile;
   std::vector<Region> regions_;
   UniqueFd file_;
+  std::shared_ptr<PrivateFile> private_file_;  // where the memory began as a file's copy
 };
 
 }  // namespace vmm

@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "vmm/core/testing/catch.h"
 
@@ -137,6 +140,67 @@ TEST_CASE("GuestMemory: nobody who shares it can change its size", "[core]") {
   const int seals = ::fcntl(memory.shared_file(), F_GET_SEALS);
   CHECK(seals == (F_SEAL_SHRINK | F_SEAL_GROW));  // a save adds another
   CHECK(memory.give_back(memory.regions().front().host, 0x1000));
+}
+
+TEST_CASE("GuestMemory: what was given back is zeros, whatever it was made of", "[core]") {
+  char path[] = "/tmp/guest-memory-XXXXXX";
+  const UniqueFd fd(::mkstemp(path));
+  REQUIRE(fd);
+  constexpr std::uint64_t kPage = 0x1000, kSize = 8 * kPage;
+  const GuestMemory::Range ranges[] = {{GuestAddress(0), kSize / 2},
+                                       {GuestAddress(0x100000), kSize / 2}};
+  const GuestMemory::Backing kinds[] = {
+      {}, {.shared = true}, {.file = path}, {.shared = true, .file = path}};
+  for (const GuestMemory::Backing& kind : kinds) {
+    INFO("shared " << kind.shared << ", file " << !kind.file.empty());
+    const std::vector<char> begin(kSize, 'f');
+    REQUIRE(::pwrite(fd.get(), begin.data(), kSize, 0) == static_cast<ssize_t>(kSize));
+    GuestMemory memory = *GuestMemory::create(ranges, kind);
+    for (const GuestMemory::Region& region : memory.regions()) {
+      const auto is = [&](std::uint64_t page, char wanted) {
+        const std::byte* at = region.host + page * kPage;
+        return std::count(at, at + kPage, static_cast<std::byte>(wanted)) == kPage;
+      };
+      // Page 0 stays as it was, page 3 is the guest's, those between are given back in two steps.
+      const char untouched = kind.file.empty() ? '\0' : 'f';
+      std::memset(region.host + 1 * kPage, 'a', kPage);
+      std::memset(region.host + 3 * kPage, 'b', kPage);
+      for (const std::uint64_t nr_pages : {1, 2, 2}) {
+        REQUIRE(memory.give_back(region.host + kPage, nr_pages * kPage));
+        CHECK(is(0, untouched));
+        for (std::uint64_t page = 1; page <= nr_pages; ++page) CHECK(is(page, '\0'));
+        CHECK(is(3, 'b'));
+        std::memset(region.host + kPage, 'c', kPage);
+        CHECK(is(1, 'c'));
+      }
+    }
+    // The file is changed only where it is shared.
+    char first = 0;
+    REQUIRE(::pread(fd.get(), &first, 1, kPage) == 1);
+    if (!kind.shared) CHECK(first == 'f');
+  }
+  ::unlink(path);
+}
+
+TEST_CASE("GuestMemory: of a file's copy only so many pieces are given back", "[core]") {
+  char path[] = "/tmp/guest-memory-XXXXXX";
+  const UniqueFd fd(::mkstemp(path));
+  REQUIRE(fd);
+  constexpr std::uint64_t kPage = 0x1000, kNrPages = 40000;
+  REQUIRE(::ftruncate(fd.get(), kNrPages * kPage) == 0);
+  const GuestMemory::Range range[] = {{GuestAddress(0), kNrPages * kPage}};
+  GuestMemory memory = *GuestMemory::create(range, {.file = path});
+  ::unlink(path);
+  std::byte* const host = memory.regions().front().host;
+  std::uint64_t nr_given = 0;
+  for (std::uint64_t page = 0; page < kNrPages; page += 2) {
+    host[page * kPage] = std::byte{1};
+    const bool given = memory.give_back(host + page * kPage, kPage);
+    CHECK(host[page * kPage] == std::byte{given ? std::uint8_t{0} : std::uint8_t{1}});
+    if (given) ++nr_given;
+  }
+  CHECK(nr_given == 16384);
+  CHECK(memory.give_back(host, kPage));  // again costs nothing
 }
 
 TEST_CASE("GuestMemory: a file is what the guest begins with, and what it leaves", "[core]") {

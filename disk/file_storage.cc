@@ -36,14 +36,16 @@ bool is_unsupported(std::int64_t result) {
   return result == -EOPNOTSUPP || result == -ENOSYS || result == -ENOTTY || result == -ENODEV;
 }
 
+std::uint32_t sector_size(int device) {
+  int size = 0;
+  if (::ioctl(device, BLKSSZGET, &size) == 0) return static_cast<std::uint32_t>(size);
+  return 4096;
+}
+
 // What O_DIRECT asks of offsets and addresses. A wrong guess would fail every request, so where the
 // kernel does not say (before 6.1), it is tried.
 std::uint32_t direct_alignment(int fd, bool block_device) {
-  if (block_device) {
-    int sector_size = 512;
-    if (::ioctl(fd, BLKSSZGET, &sector_size) == 0) return static_cast<std::uint32_t>(sector_size);
-    return 4096;
-  }
+  if (block_device) return sector_size(fd);
 #ifdef STATX_DIOALIGN
   struct statx info {};
   if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) == 0 &&
@@ -144,6 +146,7 @@ Result<void> FileStorage::init(bool lock) {
   if (block_device_ && ::ioctl(fd_.get(), BLKGETSIZE64, &size_) != 0) {
     return fail_errno(errno, "ask for the device's size");
   }
+  if (block_device_) block_ = sector_size(fd_.get());
   if (options_.direct) alignment_ = direct_alignment(fd_.get(), block_device_);
   return {};
 }
@@ -290,16 +293,50 @@ Task<Result<void>> FileStorage::bounced_write(std::uint64_t offset, IoVec iov) {
   co_return Result<void>();
 }
 
+// A device zeroes whole sectors, a file any bytes: [first_block(), end_of_blocks()) is what
+// fallocate() may be asked for, empty where no whole sector is in the range.
+std::uint64_t FileStorage::first_block(std::uint64_t offset) const {
+  return round_up(offset, block_);
+}
+std::uint64_t FileStorage::end_of_blocks(std::uint64_t end) const {
+  return round_down(end, block_);
+}
+
+Task<std::int64_t> FileStorage::fallocate_blocks(int mode, std::uint64_t offset,
+                                                 std::uint64_t length) {
+  const std::uint64_t first = first_block(offset);
+  const std::uint64_t end = end_of_blocks(offset + length);
+  if (first >= end) co_return -EINVAL;
+  std::int64_t result = 0;
+  do {
+    result = co_await loop_.fallocate(fd_.get(), mode, first, end - first);
+  } while (result == -EINTR);
+  co_return result;
+}
+
+// What fallocate_blocks() leaves of the range.
+Task<Result<void>> FileStorage::write_zero_edges(std::uint64_t offset, std::uint64_t length) {
+  const std::uint64_t end = offset + length;
+  if (first_block(offset) > offset) {
+    VMM_CO_CHECK(co_await write_zero_bytes(offset, first_block(offset) - offset));
+  }
+  if (end_of_blocks(end) < end) {
+    VMM_CO_CHECK(co_await write_zero_bytes(end_of_blocks(end), end - end_of_blocks(end)));
+  }
+  co_return Result<void>();
+}
+
 Task<Result<void>> FileStorage::write_zeroes(std::uint64_t offset, std::uint64_t length) {
   if (length == 0) co_return Result<void>();
   if (can_zero_range_) {
-    std::int64_t result = co_await loop_.fallocate(fd_.get(), FALLOC_FL_ZERO_RANGE, offset, length);
+    const std::int64_t result = co_await fallocate_blocks(FALLOC_FL_ZERO_RANGE, offset, length);
     if (result >= 0) {
+      VMM_CO_CHECK(co_await write_zero_edges(offset, length));
       grew_to(offset + length);
       co_return Result<void>();
     }
-    // EINVAL: a block device asked for less than a sector.
-    if (!is_unsupported(result) && result != -EINVAL && result != -EINTR) {
+    // EINVAL: less than a sector of a device, or a range that it does not have as a whole.
+    if (!is_unsupported(result) && result != -EINVAL) {
       co_return io_error("zeroing", offset, length, result);
     }
     if (is_unsupported(result)) can_zero_range_ = false;
@@ -322,12 +359,13 @@ Task<Result<void>> FileStorage::write_zero_bytes(std::uint64_t offset, std::uint
 Task<Result<bool>> FileStorage::punch(std::uint64_t offset, std::uint64_t length) {
   if (!can_punch_) co_return false;
   if (offset >= size_ || length == 0) co_return true;
-  std::int64_t result = 0;
-  do {
-    result = co_await loop_.fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
-                                      length);
-  } while (result == -EINTR);
-  if (result >= 0) co_return true;
+  if (block_device_) length = std::min(length, size_ - offset);  // it refuses what lies behind
+  const std::int64_t result =
+      co_await fallocate_blocks(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  if (result >= 0) {
+    VMM_CO_CHECK(co_await write_zero_edges(offset, length));
+    co_return true;
+  }
   if (is_unsupported(result)) can_punch_ = false;
   if (is_unsupported(result) || result == -EINVAL) co_return false;
   co_return io_error("punching a hole", offset, length, result);

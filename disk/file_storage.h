@@ -45,6 +45,7 @@ class FileStorage : public Storage {
   std::uint64_t size() const override { return size_; }
   bool read_only() const override { return options_.read_only; }
   std::uint32_t alignment() const override { return alignment_; }
+  bool fresh_is_zero() const override { return !block_device_; }
   Task<Result<void>> readv(std::uint64_t offset, IoVec iov) override;
   Task<Result<void>> writev(std::uint64_t offset, IoVec iov) override;
   Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length) override;
@@ -66,6 +67,10 @@ class FileStorage : public Storage {
   Task<Result<void>> bounced_read(std::uint64_t offset, IoVec iov);
   Task<Result<void>> bounced_write(std::uint64_t offset, IoVec iov);
   Task<Result<void>> write_zero_bytes(std::uint64_t offset, std::uint64_t length);
+  Task<std::int64_t> fallocate_blocks(int mode, std::uint64_t offset, std::uint64_t length);
+  Task<Result<void>> write_zero_edges(std::uint64_t offset, std::uint64_t length);
+  std::uint64_t first_block(std::uint64_t offset) const;
+  std::uint64_t end_of_blocks(std::uint64_t end) const;
   void grew_to(std::uint64_t end) {
     if (end > size_) size_ = end;
   }
@@ -80,6 +85,7 @@ class FileStorage : public Storage {
   bool can_punch_ = true;
   bool can_zero_range_ = true;
   std::uint32_t alignment_ = 1;
+  std::uint32_t block_ = 1;  // what fallocate() takes, in bytes: a sector of a device
   std::uint64_t size_ = 0;
   std::optional<Error> sync_failure_;
   WriteMerger merger_;

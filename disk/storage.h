@@ -32,6 +32,10 @@ class Storage {
   // Offsets, lengths and addresses that are multiples of this go through without a bounce buffer;
   // others work too. A power of two, 1 where nothing is needed.
   virtual std::uint32_t alignment() const = 0;
+  // Whether what nobody has written yet reads as zeros: what lies behind the end, and what
+  // truncate() adds. Not so on a block device, which holds what its last user left: whatever is to
+  // read as zeros there has to be zeroed, see make_zero() in zeroing.h.
+  virtual bool fresh_is_zero() const = 0;
 
   // `iov` and its buffers stay until the task is done. What lies beyond the end reads as zeros.
   virtual Task<Result<void>> readv(std::uint64_t offset, IoVec iov) = 0;
@@ -43,6 +47,7 @@ class Storage {
   virtual Task<Result<bool>> punch(std::uint64_t offset, std::uint64_t length) = 0;
   // Everything that ended before this call survives a crash once the task is done.
   virtual Task<Result<void>> sync() = 0;
+  // A block device keeps its size and its bytes: only a size it does not have fails.
   virtual Task<Result<void>> truncate(std::uint64_t size) = 0;
   // Reserves space for the range, which reads as before (zeros where it was beyond the end).
   virtual Task<Result<void>> allocate(std::uint64_t offset, std::uint64_t length) = 0;

@@ -46,6 +46,7 @@ class EmptyStorage : public Storage {
   std::uint64_t size() const override { return kSlices * kSlice; }
   bool read_only() const override { return true; }
   std::uint32_t alignment() const override { return 1; }
+  bool fresh_is_zero() const override { return true; }
   Task<Result<void>> readv(std::uint64_t, IoVec iov) override {
     fill(iov, 0, total_size(iov), std::byte{0});
     co_return Result<void>();

@@ -71,6 +71,7 @@ class FaultStorage : public Storage {
   std::uint64_t size() const override { return below_->size(); }
   bool read_only() const override { return below_->read_only(); }
   std::uint32_t alignment() const override { return below_->alignment(); }
+  bool fresh_is_zero() const override { return below_->fresh_is_zero(); }
   Task<Result<void>> readv(std::uint64_t offset, IoVec iov) override;
   Task<Result<void>> writev(std::uint64_t offset, IoVec iov) override;
   Task<Result<void>> write_zeroes(std::uint64_t offset, std::uint64_t length) override;

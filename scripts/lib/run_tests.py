@@ -32,9 +32,10 @@ class Build:
     patience: int = 1  # what meson's time limits are multiplied with
 
 
+# "g" takes two thirds of the time that "1" takes to compile, and keeps the lines in reports exact.
 BUILDS = (
-    Build("build-asan", ("-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=1"), ("unit", "image"), 4),
-    Build("build-tsan", ("-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1"), ("threads",), 4),
+    Build("build-asan", ("-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=g"), ("unit", "image"), 4),
+    Build("build-tsan", ("-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=g"), ("threads",), 4),
     Build("build", (), ("sandbox", "guest", "fuzz")),
 )
 

@@ -59,12 +59,14 @@ def introspect(build, what):
     return json.loads(run_quietly("meson", "introspect", build.directory, f"--{what}"))
 
 
-def set_up(build):
+def set_up(build, werror):
     if not os.path.exists(os.path.join(build.directory, "build.ninja")):
         say(f"configuring {build.directory}")
-        run_quietly("meson", "setup", build.directory, *build.options)
-    else:
-        run_quietly("ninja", "-C", build.directory, "build.ninja")  # meson.build may have changed
+        run_quietly("meson", "setup", build.directory, *build.options, *(["-Dwerror=true"] if werror else []))
+        return
+    run_quietly("ninja", "-C", build.directory, "build.ninja")  # meson.build may have changed
+    if werror and not any(option["name"] == "werror" and option["value"] for option in introspect(build, "buildoptions")):
+        run_quietly("meson", "configure", build.directory, "-Dwerror=true")
 
 
 def tests_of(build, suites):
@@ -152,8 +154,8 @@ def report(build, test, outcome, total):
     total.add(results)
 
 
-def run_build(build, suites, total):
-    set_up(build)
+def run_build(build, suites, werror, total):
+    set_up(build, werror)
     tests = tests_of(build, suites)
     compile_for(build, tests)
     prefix = without_aslr() if build.options else []
@@ -170,7 +172,10 @@ def run_build(build, suites, total):
 def main():
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
     known = [suite for build in BUILDS for suite in build.suites]
-    wanted = sys.argv[1:] or known
+    wanted = [argument for argument in sys.argv[1:] if argument != "--werror"] or known
+    werror = "--werror" in sys.argv[1:]
+    if werror:
+        os.environ["VMM_WERROR"] = "true"  # for scripts/fuzz, which has a build of its own
     if "fuzz" in wanted:
         debian.install_packages("fuzz")
     unknown = [suite for suite in wanted if suite not in known]
@@ -183,7 +188,7 @@ def main():
         if not suites:
             continue
         try:
-            run_build(build, suites, total)
+            run_build(build, suites, werror, total)
         except Failure as failure:
             print(f"FAIL {build.directory}: {failure}", flush=True)
             total.fail(f"{build.directory}: {failure}")

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """package.py BUILD: makes the Debian package of that build directory, and installs it in a tree that has nothing but
 what the package depends on. Output: TAP.
+
+package.py BUILD --prepare: installs and downloads what that needs, and runs nothing.
 """
 
 import json
@@ -38,12 +40,29 @@ def as_root():
     return [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
 
 
-def make_tree(tree, names):
-    """Unpacks the packages, with all that they depend on, and lets dpkg know of them."""
+def make_package(build, directory):
+    """The path of the package. Nothing is compiled: the build directory has all of it."""
+    return run(os.path.join(SCRIPTS, "make-deb"), "--no-build", "--build", build, "--output", directory).splitlines()[-1]
+
+
+def needed(package):
+    """The packages that it depends on, with all that they depend on."""
+    depends = run("dpkg-deb", "-f", package, "Depends")
+    return debian.packages("what vmm depends on", re.findall(r"(?:^|, )([a-z0-9.+-]+)", depends), closure=True)
+
+
+def prepare(build):
+    debian.install_packages("build", "package")
+    with tempfile.TemporaryDirectory() as directory:
+        needed(make_package(build, directory))
+    return 0
+
+
+def make_tree(tree, debs):
+    """Unpacks packages and lets dpkg know of them."""
     for name in ("bin", "sbin", "lib", "lib64"):
         os.makedirs(os.path.join(tree, "usr", name))
         os.symlink(f"usr/{name}", os.path.join(tree, name))
-    debs = debian.packages("what vmm depends on", names, closure=True)
     debian.unpack(debs, tree)
     database = os.path.join(tree, "var/lib/dpkg")
     for name in ("info", "updates", "triggers"):
@@ -66,15 +85,13 @@ class Cases:
 
     def make(self):
         with self.tap.step("scripts/make-deb makes a package"):
-            out = run(os.path.join(SCRIPTS, "make-deb"), "--build", self.build, "--output", self.directory)
-            self.package = out.splitlines()[-1]
+            self.package = make_package(self.build, self.directory)
             owners = {line.split()[1] for line in run("dpkg-deb", "-c", self.package).splitlines()}
             assert owners == {"root/root"}, owners
 
     def install(self):
         with self.tap.step("it installs where nothing is but what it depends on, and runs there"):
-            depends = run("dpkg-deb", "-f", self.package, "Depends")
-            make_tree(self.tree, re.findall(r"(?:^|, )([a-z0-9.+-]+)", depends))
+            make_tree(self.tree, needed(self.package))
             self.dpkg("--install", self.package)
             told = run(*as_root(), "chroot", self.tree, "/usr/bin/vmm", "--version")
             assert re.fullmatch(r"vmm \d+\.\d+\.\d+\n", told), told
@@ -119,6 +136,8 @@ class Cases:
 
 
 def main():
+    if sys.argv[2:] == ["--prepare"]:
+        return prepare(os.path.abspath(sys.argv[1]))
     with tempfile.TemporaryDirectory() as directory:
         cases = Cases(os.path.abspath(sys.argv[1]), directory)
         cases.make()

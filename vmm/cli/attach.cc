@@ -5,15 +5,13 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "disk/image_lock.h"
 #include "disk/open_disk.h"
 #include "vmm/attach_disk.h"
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk_option.h"
 #include "vmm/cli/json_fields.h"
 #include "vmm/cli/steer.h"
@@ -59,7 +57,7 @@ Result<OpenFiles> open_files(disk::DiskOptions options) {
 }  // namespace
 
 Result<int> attach_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Gives a running virtual machine another disk, in one of the bays that 'vmm run --bays' "
       "made.");
   std::string name, option;
@@ -80,7 +78,7 @@ Result<int> attach_command(const Arguments& arguments) {
 }
 
 Result<int> detach_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Takes a disk that 'vmm attach' gave away again. What the guest has written is safe, but "
       "what it still keeps in memory is not: unmount it there first.");
   std::string name, disk;

@@ -3,12 +3,10 @@
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/json_fields.h"
 #include "vmm/cli/size.h"
 #include "vmm/cli/steer.h"
@@ -48,7 +46,7 @@ std::string describe_balloon(const std::string& answer) {
 }
 
 Result<int> balloon_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Asks the guest of a running virtual machine to give memory back, or tells how much it has "
       "given. The machine needs --balloon, and the guest a driver.");
   std::string name;

@@ -6,13 +6,11 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/escape.h"
 #include "vmm/cli/steer.h"
 #include "vmm/cli/terminal.h"
@@ -122,7 +120,7 @@ Result<End> look_on(control::Client& machine, const std::string& name, ConsoleCl
 }  // namespace
 
 Result<int> console_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Shows the console of a running virtual machine here, beginning with the last 64 KiB of what "
       "it said, and hands on what is typed. Ctrl-a x leaves; the machine runs on.");
   std::string name;

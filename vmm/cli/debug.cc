@@ -3,11 +3,9 @@
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/json_fields.h"
 #include "vmm/cli/steer.h"
 
@@ -62,13 +60,13 @@ std::string describe_registers(const std::string& answer) {
 }
 
 Result<int> debug_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Shows the registers of each processor of a running virtual machine, which stands still for "
       "that moment.");
   std::string name, output = "human";
   app.add_option("NAME", name, "The virtual machine, as 'vmm list' shows it")->required();
   app.add_option("--output", output, "How to show them")
-      ->check(CLI::IsMember({"human", "json"}))
+      ->one_of({"human", "json"})
       ->capture_default_str();
   if (std::optional<int> status = parse(app, arguments)) return *status;
   VMM_TRY(control::Client machine, find_machine(name));

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk bench`: qemu-img bench's options, and a few more.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <string>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/bench_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_bench_command(const Arguments& arguments) {
-  CLI::App app("Sends requests to an image as fast as it takes them, and measures");
+  CommandLine app("Sends requests to an image as fast as it takes them, and measures");
   tools::BenchToolConfig config;
   app.add_option("-c", config.count, "Requests to send; 75000 by default");
   app.add_option("-d", config.depth, "Requests in flight at once; 64 by default");
@@ -29,18 +27,18 @@ Result<int> disk_bench_command(const Arguments& arguments) {
   app.add_option("-t", config.cache, "writeback, writethrough, none, directsync or unsafe");
   app.add_flag("-w", config.write, "Write, instead of read");
   app.add_flag("-U", config.image.force_share, "Although another process may be writing the image");
-  app.add_option("--random", config.random_seed,
-                 "Send requests to random multiples of the step; =SEED repeats a run")
-      ->expected(0, 1)
-      ->default_str("");
+  const Option* random =
+      app.add_option("--random", config.random_seed,
+                     "Send requests to random multiples of the step; =SEED repeats a run")
+          ->expected(0, 1)
+          ->default_str("");
   app.add_option("--cache-options", config.driver_options,
                  "Options of the format, as l2-cache-size=1M,l2-cache-entry-size=4k");
   app.add_flag("--latency", config.latency, "Measure each request, and print percentiles");
   app.add_option("--output", config.output, "human, or json: with latencies and cache counters");
   app.add_option("IMAGE", config.image.path, "The image")->required();
-  const CLI::Option* random = app.get_option("--random");
   if (const auto status = parse_tool(app, arguments)) return *status;
-  config.random = random->count() > 0;
+  config.random = random->given();
   return tools::run_bench_tool(config, tools::Console{.program = arguments.speaker()});
 }
 

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk check`: qemu-img check's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <string>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/check_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_check_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Looks whether an image contradicts itself. Exit status: 0 no, 1 the check failed, 2 "
       "corrupt, "
       "3 leaked clusters, 63 the format has nothing to check");

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk commit`: qemu-img commit's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <string>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/commit_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_commit_command(const Arguments& arguments) {
-  CLI::App app("Writes what an overlay changed into its backing file, and empties it");
+  CommandLine app("Writes what an overlay changed into its backing file, and empties it");
   tools::CommitConfig config;
   bool quiet = false;
   std::string cache;

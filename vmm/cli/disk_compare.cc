@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk compare`: qemu-img compare's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <string>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/compare_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_compare_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Looks whether a guest would see the same in two images. Exit status: 0 the same, 1 "
       "different, "
       "more: an image could not be read");

@@ -2,19 +2,17 @@
 // `vmm disk convert`: qemu-img convert's options.
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 #include <string>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/convert_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_convert_command(const Arguments& arguments) {
-  CLI::App app("Copies images into a new one, in any format, without what is zeros");
+  CommandLine app("Copies images into a new one, in any format, without what is zeros");
   tools::ConvertConfig config;
   bool quiet = false;
   bool copy_range = false;

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk create`: qemu-img create's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/create_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_create_command(const Arguments& arguments) {
-  CLI::App app("Makes an empty image");
+  CommandLine app("Makes an empty image");
   app.footer("-o help lists the options of a format.");
   tools::CreateConfig config;
   bool quiet = false;

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk info`: qemu-img info's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/info_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_info_command(const Arguments& arguments) {
-  CLI::App app("Tells what an image says of itself, and opens nothing that it names");
+  CommandLine app("Tells what an image says of itself, and opens nothing that it names");
   tools::InfoConfig config;
   app.add_option("-f", config.image.format, "The image's format: raw, qcow, qcow2");
   app.add_option("--output", config.output, "human or json");

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk io`: qemu-io's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <string>
 #include <vector>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/io/event_loop.h"
 #include "vmm/tools/io_shell.h"
@@ -30,7 +28,7 @@ struct IoArguments {
   bool image_opts = false;
 };
 
-void declare(CLI::App& app, IoArguments& arguments) {
+void declare(CommandLine& app, IoArguments& arguments) {
   app.footer("Without -c, commands come from standard input. -c help lists them.");
   app.add_option("-c,--cmd", arguments.commands, "Run this command; may be repeated")
       ->allow_extra_args(false);
@@ -83,7 +81,7 @@ Result<void> apply(IoArguments& arguments) {
 }  // namespace
 
 Result<int> disk_io_command(const Arguments& arguments) {
-  CLI::App app("Reads, writes and inspects an image by short commands, in qemu-io's language");
+  CommandLine app("Reads, writes and inspects an image by short commands, in qemu-io's language");
   IoArguments io;
   declare(app, io);
   if (const auto status = parse_tool(app, arguments)) return *status;

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk map`: qemu-img map's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/map_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_map_command(const Arguments& arguments) {
-  CLI::App app("Lists where the bytes of an image are stored");
+  CommandLine app("Lists where the bytes of an image are stored");
   tools::MapConfig config;
   app.add_option("-f", config.image.format, "The image's format: raw, qcow, qcow2");
   app.add_option("--output", config.output, "human or json");

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk rebase`: qemu-img rebase's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <string>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/rebase_tool.h"
 
 namespace vmm::cli {
 
 Result<int> disk_rebase_command(const Arguments& arguments) {
-  CLI::App app("Gives an overlay another backing file, without a change for the guest");
+  CommandLine app("Gives an overlay another backing file, without a change for the guest");
   tools::RebaseConfig config;
   bool quiet = false;
   std::string cache;

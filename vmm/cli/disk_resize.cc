@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmm disk resize`: qemu-img resize's options.
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <string>
 #include <vector>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/disk.h"
 #include "vmm/tools/resize_tool.h"
 
@@ -29,7 +27,7 @@ std::vector<char*> with_sizes_last(std::span<char* const> values, std::string& s
 }  // namespace
 
 Result<int> disk_resize_command(const Arguments& arguments) {
-  CLI::App app("Changes the virtual size of an image");
+  CommandLine app("Changes the virtual size of an image");
   tools::ResizeConfig config;
   bool quiet = false;
   app.add_option("-f", config.image.format, "The image's format: raw, qcow, qcow2");

@@ -3,12 +3,10 @@
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/doctor_checks.h"
 
 namespace vmm::cli {
@@ -51,10 +49,11 @@ void print_json(const DoctorReport& report) {
 }  // namespace
 
 Result<int> doctor_command(const Arguments& arguments) {
-  CLI::App app("Says whether this host can run virtual machines, and what to do where it cannot.");
+  CommandLine app(
+      "Says whether this host can run virtual machines, and what to do where it cannot.");
   std::string output = "text";
   app.add_option("--output", output, "How to print the findings")
-      ->check(CLI::IsMember({"text", "json"}))
+      ->one_of({"text", "json"})
       ->capture_default_str();
   app.footer(kFooter);
   if (std::optional<int> status = parse(app, arguments)) return *status;

@@ -5,13 +5,11 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <cstdio>
 
 #include "vmm/backends.h"
 #include "vmm/cli/cloud_init_option.h"
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/config_file.h"
 #include "vmm/cli/console_tee.h"
 #include "vmm/cli/cpu_option.h"
@@ -65,7 +63,7 @@ struct RunFlags {
   sandbox::SandboxConfig sandbox;
 };
 
-void add_sandbox_options(CLI::App& app, RunFlags& flags) {
+void add_sandbox_options(CommandLine& app, RunFlags& flags) {
   app.add_flag(
       "--no-sandbox", flags.no_sandbox,
       "For debugging: leave this process all its rights (a guest that breaks out has them)");
@@ -74,14 +72,14 @@ void add_sandbox_options(CLI::App& app, RunFlags& flags) {
   app.add_option("--chroot", flags.sandbox.chroot,
                  "Root directory once all files are open (root only)")
       ->type_name("DIR")
-      ->check(CLI::ExistingDirectory);
+      ->existing_directory();
   app.add_option("--uid", flags.sandbox.uid, "User id once all files are open (root only)")
       ->type_name("N");
   app.add_option("--gid", flags.sandbox.gid, "Group id once all files are open (root only)")
       ->type_name("N");
 }
 
-void add_config_options(CLI::App& app, RunFlags& flags) {
+void add_config_options(CommandLine& app, RunFlags& flags) {
   app.add_option(
          "--config", flags.config,
          "A JSON file that says what flags say, {\"mem\": \"2G\", \"disk\": [...]}; flags on "
@@ -93,7 +91,7 @@ void add_config_options(CLI::App& app, RunFlags& flags) {
                "Start nothing; check all that can be checked before a start, with status 0 or 1");
 }
 
-void add_options(CLI::App& app, RunFlags& flags) {
+void add_options(CommandLine& app, RunFlags& flags) {
   app.add_option(
          "-k,--kernel", flags.kernel,
          "Kernel: a bzImage (vmlinuz) or an ELF vmlinux with PVH; without it the disk's own, "
@@ -126,7 +124,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
                "vm.nr_hugepages), or fail; otherwise transparent ones are used");
   app.add_option("-c,--cpus", flags.nr_cpus, "Virtual processors")
       ->type_name("N")
-      ->check(CLI::Range(1u, MachineConfig::kMaxCpus))
+      ->in_range(1u, MachineConfig::kMaxCpus)
       ->capture_default_str();
   app.add_option("--cpu", flags.cpu,
                  "What the processors can do: what the host's can, less features by their names in "
@@ -144,7 +142,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
   app.add_option(
          "--console", flags.console,
          "What the guest's console is: its serial port (ttyS0), or virtio (hvc0), which is faster")
-      ->check(CLI::IsMember({"serial", "virtio"}))
+      ->one_of({"serial", "virtio"})
       ->capture_default_str();
   app.add_option("-n,--net", flags.net,
                  "Network: user (passt carries the guest's connections; tcp= and udp= lead ports "
@@ -173,7 +171,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
          "--virtio-transport", flags.virtio_transport,
          "Where the guest finds its devices: on the PCI bus, or as virtio-mmio, for kernels "
          "without PCI")
-      ->check(CLI::IsMember({"pci", "mmio"}))
+      ->one_of({"pci", "mmio"})
       ->capture_default_str();
   app.add_flag("--acpi,!--no-acpi", flags.acpi,
                "Describe the machine in ACPI tables, the default; without them in MP tables and a "
@@ -195,7 +193,7 @@ void add_options(CLI::App& app, RunFlags& flags) {
                  "A port, say 0x501: what the guest writes there is the exit status")
       ->type_name("PORT");
   app.add_option("--loglevel", flags.log_level, "What to tell on stderr")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->one_of({"debug", "info", "warn", "error"})
       ->capture_default_str();
   add_config_options(app, flags);
   add_sandbox_options(app, flags);
@@ -415,7 +413,7 @@ Result<int> dry_run(const std::string& entry, MachineConfig config, const std::s
 }
 
 // parse(), with what the file `config` names, where `arguments` name one.
-Result<std::optional<int>> parse_with_file(CLI::App& app, const std::string& config,
+Result<std::optional<int>> parse_with_file(CommandLine& app, const std::string& config,
                                            const Arguments& arguments) {
   if (std::optional<int> status = parse(app, arguments)) return status;
   if (config.empty()) return std::optional<int>();
@@ -430,7 +428,7 @@ Result<std::optional<int>> parse_with_file(CLI::App& app, const std::string& con
 }  // namespace
 
 Result<int> run_command(const Arguments& arguments) {
-  CLI::App app("Runs a virtual machine on this terminal until it powers off.");
+  CommandLine app("Runs a virtual machine on this terminal until it powers off.");
   RunFlags flags;
   add_options(app, flags);
   VMM_TRY(const std::optional<int> status, parse_with_file(app, flags.config, arguments));

@@ -4,9 +4,6 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -14,6 +11,7 @@
 #include <vector>
 
 #include "vmm/cli/balloon.h"
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/json_fields.h"
 #include "vmm/cli/metrics.h"
 #include "vmm/cli/stat_rates.h"
@@ -104,20 +102,20 @@ struct StatFlags {
   std::uint64_t count = 0;  // 0: until the machine ends
 };
 
-void add_options(CLI::App& app, StatFlags& flags) {
+void add_options(CommandLine& app, StatFlags& flags) {
   app.add_option("NAME", flags.name,
                  "The virtual machine, as 'vmm list' shows it; --metrics can do without");
   app.add_option("--output", flags.output,
                  "How to show it; docs/control.md describes the fields of json")
-      ->check(CLI::IsMember({"human", "json"}))
+      ->one_of({"human", "json"})
       ->capture_default_str();
-  CLI::Option* follow =
+  Option* follow =
       app.add_flag("-f,--follow", flags.follow,
                    "Show what happens per second, anew each interval, until the machine ends; with "
                    "json, what has been counted, a line each time");
   app.add_option("--interval", flags.interval, "How long to wait between two looks, with --follow")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.05, 86400.0))
+      ->in_range(0.05, 86400.0)
       ->needs(follow)
       ->capture_default_str();
   app.add_option("--count", flags.count, "End after so many looks, with --follow")
@@ -203,7 +201,7 @@ Result<int> follow(control::Client machine, const StatFlags& flags) {
 }  // namespace
 
 Result<int> stat_command(const Arguments& arguments) {
-  CLI::App app("Tells what a running virtual machine has done so far, or does.");
+  CommandLine app("Tells what a running virtual machine has done so far, or does.");
   StatFlags flags;
   add_options(app, flags);
   if (std::optional<int> status = parse(app, arguments)) return *status;

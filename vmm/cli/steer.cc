@@ -3,15 +3,13 @@
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "vmm/cli/command_line.h"
 #include "vmm/control/directory.h"
 #include "vmm/control/listener.h"
 
@@ -83,7 +81,7 @@ bool has_ended(Client& machine, const std::string& name, double timeout) {
 
 // A command that is a name and one request.
 Result<int> simple_command(const Arguments& arguments, const char* about, const char* request) {
-  CLI::App app(about);
+  CommandLine app(about);
   std::string name;
   app.add_option("NAME", name, "The virtual machine, as 'vmm list' shows it")->required();
   if (std::optional<int> status = parse(app, arguments)) return *status;
@@ -125,10 +123,10 @@ Result<std::string> ask_machine(Client& machine, const std::string& name, std::s
 }
 
 Result<int> list_command(const Arguments& arguments) {
-  CLI::App app("Lists the virtual machines that this user runs.");
+  CommandLine app("Lists the virtual machines that this user runs.");
   std::string output = "human";
   app.add_option("--output", output, "How to show them")
-      ->check(CLI::IsMember({"human", "json"}))
+      ->one_of({"human", "json"})
       ->capture_default_str();
   if (std::optional<int> status = parse(app, arguments)) return *status;
   std::vector<Row> rows;
@@ -146,7 +144,8 @@ Result<int> list_command(const Arguments& arguments) {
 }
 
 Result<int> stop_command(const Arguments& arguments) {
-  CLI::App app("Presses the power button of a virtual machine, and waits until it has shut down.");
+  CommandLine app(
+      "Presses the power button of a virtual machine, and waits until it has shut down.");
   std::string name;
   bool force = false;
   double timeout = kStopTimeout;
@@ -156,7 +155,7 @@ Result<int> stop_command(const Arguments& arguments) {
   app.add_option("-t,--timeout", timeout,
                  "How long to wait for the guest; 0 comes back as soon as the button is pressed")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.0, 1e6))
+      ->in_range(0.0, 1e6)
       ->capture_default_str();
   if (std::optional<int> status = parse(app, arguments)) return *status;
 

@@ -3,12 +3,10 @@
 
 #include <fmt/core.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include "disk/whole_sectors.h"
+#include "vmm/cli/command_line.h"
 #include "vmm/cli/json_fields.h"
 #include "vmm/cli/size.h"
 #include "vmm/cli/steer.h"
@@ -16,7 +14,7 @@
 namespace vmm::cli {
 namespace {
 
-void add_names(CLI::App& app, std::string& name, std::string& disk) {
+void add_names(CommandLine& app, std::string& name, std::string& disk) {
   app.add_option("NAME", name, "The virtual machine, as 'vmm list' shows it")->required();
   app.add_option("DISK", disk, "vda, vdb, ..., as 'vmm stat' shows it, or its file")->required();
 }
@@ -51,7 +49,7 @@ Result<std::uint64_t> wanted_size(const std::string& words, std::uint64_t now) {
 }  // namespace
 
 Result<int> limit_command(const Arguments& arguments) {
-  CLI::App app("Limits how fast the guest of a running virtual machine uses a disk.");
+  CommandLine app("Limits how fast the guest of a running virtual machine uses a disk.");
   std::string name, disk;
   std::optional<std::string> operations, bytes;
   add_names(app, name, disk);
@@ -78,7 +76,7 @@ Result<int> limit_command(const Arguments& arguments) {
 }
 
 Result<int> resize_command(const Arguments& arguments) {
-  CLI::App app(
+  CommandLine app(
       "Makes a disk of a running virtual machine larger; the guest sees it at once. "
       "'vmm disk resize' does so for images that are not in use.");
   std::string name, disk, words;

@@ -285,7 +285,9 @@ Result<Header> decode_header(std::span<const std::byte> first_cluster, std::uint
   return header;
 }
 
-Result<std::vector<std::byte>> encode_header(const Header& header) {
+namespace {
+
+std::vector<std::byte> encode(const Header& header, bool with_names) {
   const Geometry& geometry = header.geometry;
   RawHeader raw{};
   raw.magic = kMagic;
@@ -314,6 +316,9 @@ Result<std::vector<std::byte>> encode_header(const Header& header) {
     put(bytes, header.further_fields.data(), header.further_fields.size());
   }
   for (const Extension& extension : header.extensions) {
+    if (!with_names && extension.type == static_cast<std::uint32_t>(ExtensionType::kFeatureNames)) {
+      continue;
+    }
     put_extension(bytes, extension.type, extension.data);
   }
   put_extension(bytes, static_cast<std::uint32_t>(ExtensionType::kEnd), {});
@@ -323,13 +328,21 @@ Result<std::vector<std::byte>> encode_header(const Header& header) {
     out->backing_file_size = static_cast<std::uint32_t>(header.backing_file.size());
     put(bytes, header.backing_file.data(), header.backing_file.size());
   }
-  if (bytes.size() > geometry.cluster_size()) {
-    return fail(ErrorKind::kInvalid,
-                fmt::format("the header needs {} bytes and a cluster has only {}: use a shorter "
-                            "backing file name or larger clusters",
-                            bytes.size(), geometry.cluster_size()));
-  }
   return bytes;
+}
+
+}  // namespace
+
+Result<std::vector<std::byte>> encode_header(const Header& header) {
+  const std::uint64_t room = header.geometry.cluster_size();
+  std::vector<std::byte> bytes = encode(header, true);
+  if (bytes.size() <= room) return bytes;
+  bytes = encode(header, false);  // the names of features are for error messages only
+  if (bytes.size() <= room) return bytes;
+  return fail(ErrorKind::kInvalid,
+              fmt::format("the header needs {} bytes and a cluster has only {}: use a shorter "
+                          "backing file name or larger clusters",
+                          bytes.size(), room));
 }
 
 Extension feature_name_table() {

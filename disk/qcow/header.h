@@ -108,7 +108,8 @@ Result<Header> decode_header(std::span<const std::byte> first_cluster, std::uint
 // Reads and checks the header; changes nothing, opens nothing the image names.
 Task<Result<Header>> read_header(Storage& storage);
 
-// At most one cluster long. Fails where extensions and the backing file's name do not fit.
+// At most one cluster long. Leaves the names of features out where they do not fit, and fails where
+// other extensions and the backing file's name do not.
 Result<std::vector<std::byte>> encode_header(const Header& header);
 
 // The names of the feature bits above, for images made here.

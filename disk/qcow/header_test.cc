@@ -144,6 +144,26 @@ TEST_CASE("Header: fields and extensions of the future are kept as they are", "[
   CHECK(again->extensions.back().type == 0x12345678);
 }
 
+TEST_CASE("Header: clusters of 512 bytes have room for a backing file's name", "[qcow]") {
+  Header header = *header_for(
+      {.size = 1 << 20, .cluster_size = 512, .backing_file = "base", .backing_format = "qcow2"});
+  REQUIRE(header.find(ExtensionType::kFeatureNames) != nullptr);
+  header.refcount_table_offset = HostOffset(512);
+  header.refcount_table_clusters = 1;
+  header.l1_offset = HostOffset(1024);
+  const Result<std::vector<std::byte>> bytes = encode_header(header);
+  REQUIRE(bytes);
+  std::vector<std::byte> cluster = *bytes;
+  cluster.resize(512);
+  const Result<Header> read = decode_header(cluster, 1 << 20);
+  REQUIRE(read);
+  CHECK(read->backing_file == "base");
+  CHECK(read->text(ExtensionType::kBackingFormat) == "qcow2");
+  CHECK(read->find(ExtensionType::kFeatureNames) == nullptr);
+  header.backing_file = std::string(500, 'b');
+  CHECK(!encode_header(header));
+}
+
 TEST_CASE("Header: a short header of an older program keeps its length", "[qcow]") {
   std::vector<std::byte> bytes = sound_header();
   store_be<std::uint32_t>(bytes.data() + 100, 104);

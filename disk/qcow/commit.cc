@@ -62,12 +62,7 @@ Task<Result<void>> QcowDisk::commit_once() {
   std::vector<Punched> punched = std::exchange(punched_, {});
 
   // 0.
-  Result<void> done;
-  if (header_is_unknown_) {
-    done = co_await write_header();
-    if (done) done = co_await storage_->sync();
-    if (done) header_is_unknown_ = false;
-  }
+  Result<void> done = co_await header_.make_certain();
   // 1.
   if (done) done = co_await refcounts_.cache().write_dirty();
   if (done) done = co_await sync_all();
@@ -79,11 +74,13 @@ Task<Result<void>> QcowDisk::commit_once() {
     if (done) done = co_await storage_->sync();
   }
   if (done && !old_tables.empty()) {
-    header_.refcount_table_offset = table_batch.table;
-    header_.refcount_table_clusters =
-        static_cast<std::uint32_t>(table_entries >> (geometry_.cluster_bits - 3));
-    done = co_await write_header();
-    if (done) done = co_await storage_->sync();
+    const HostOffset table_at = table_batch.table;
+    const auto clusters = static_cast<std::uint32_t>(table_entries >> (geometry_.cluster_bits - 3));
+    const HeaderFile::Change moved = [table_at, clusters](Header& header) {
+      header.refcount_table_offset = table_at;
+      header.refcount_table_clusters = clusters;
+    };
+    done = co_await header_.update(moved);
     if (done) spawn(background_, punch_dropped(std::exchange(old_tables, {})));
   }
   // 3.
@@ -232,10 +229,9 @@ Task<void> QcowDisk::mark_corrupt(std::string reason) {
   if (corrupt_) co_return;
   corrupt_ = true;
   log::error("the image is corrupt and no longer written: {}", reason);
-  if (header_.version < 3) co_return;  // has no place to say so
-  header_.set(Incompatible::kCorrupt, true);
-  Result<void> written = co_await write_header();
-  if (written) written = co_await storage_->sync();
+  if (header().version < 3) co_return;  // has no place to say so
+  const HeaderFile::Change mark = [](Header& header) { header.set(Incompatible::kCorrupt, true); };
+  const Result<void> written = co_await header_.update(mark, HeaderFile::OnFailure::kInsist);
   if (!written) log::error("marking the image corrupt failed: {}", written.error().message());
 }
 
@@ -261,7 +257,8 @@ Task<Result<void>> QcowDisk::close() {
     if (done) done = co_await settle();
     const std::uint64_t whole =
         (storage_->size() + geometry_.cluster_mask()) & ~geometry_.cluster_mask();
-    if (done && !corrupt_ && whole != storage_->size()) {
+    // Not a device, whose size is given.
+    if (done && !corrupt_ && whole != storage_->size() && storage_->fresh_is_zero()) {
       done = co_await storage_->truncate(whole);
     }
   }

@@ -17,7 +17,7 @@ Task<Result<void>> QcowDisk::discard(std::uint64_t offset, std::uint64_t length)
   VMM_CO_CHECK(check_writable(*this, offset, length));
   if (corrupt_) co_return fail(ErrorKind::kCorrupt, "the image is marked corrupt");
   // Advice: version 2 cannot say that something reads as zeros while a backing file has data there.
-  if (!options_.discard || (!format_.zero_flag && backing_)) co_return Result<void>();
+  if (!options_.discard || (!format_.zero_flag && has_backing())) co_return Result<void>();
   const GuestOffset end(offset + length);
   const std::uint64_t mask = geometry_.cluster_mask();
   const GuestOffset from((offset + mask) & ~mask);
@@ -47,7 +47,7 @@ Task<Result<void>> QcowDisk::write_zeroes(std::uint64_t offset, std::uint64_t le
 
 Task<Result<void>> QcowDisk::zero_range(GuestOffset at, GuestOffset end, ZeroMode mode) {
   const std::uint64_t length = end - at;
-  if (!format_.zero_flag && backing_) co_return co_await write_zero_bytes(at, length);
+  if (!format_.zero_flag && has_backing()) co_return co_await write_zero_bytes(at, length);
   const std::uint64_t mask = geometry_.cluster_mask();
   const GuestOffset from((at.value + mask) & ~mask);
   const GuestOffset to(end.value == size() ? (end.value + mask) & ~mask : end.value & ~mask);
@@ -78,7 +78,7 @@ Task<Result<void>> QcowDisk::zero_clusters(GuestOffset from, GuestOffset to, Zer
   if (data_file_) {
     // A raw data file must read the same without the entries.
     const std::uint64_t length = std::min(to.value, size()) - from.value;
-    if (header_.has(Autoclear::kRawDataFile)) {
+    if (header().has(Autoclear::kRawDataFile)) {
       VMM_CO_CHECK(co_await data_file_->write_zeroes(from.value, length));
     } else if (how != Zeroing::kZeroKeep) {
       VMM_CO_CHECK(co_await data_file_->punch(from.value, length));
@@ -86,7 +86,7 @@ Task<Result<void>> QcowDisk::zero_clusters(GuestOffset from, GuestOffset to, Zer
   }
   while (from < to) {
     VMM_CO_TRY(Table table, table_for(from));
-    if (table.offset == HostOffset(0) && !backing_) {
+    if (table.offset == HostOffset(0) && !has_backing()) {
       // Nothing is there, and it reads as zeros already.
       from = GuestOffset((from.value | (geometry_.l2_coverage() - 1)) + 1);
       continue;
@@ -128,12 +128,12 @@ bool QcowDisk::zero_entry(L2Entry& entry, Zeroing how) const {
       has_host && old.copied() && format_.zero_flag && (how == Zeroing::kZeroKeep || data_file_);
   if (geometry_.extended_l2) {
     entry.descriptor = keep ? old.descriptor : 0;
-    entry.bitmap = backing_ || keep ? kAllZero : 0;
+    entry.bitmap = has_backing() || keep ? kAllZero : 0;
   } else if (keep) {
     entry.descriptor = old.descriptor | kZeroFlag;
   } else {
     // Without a backing file what is unallocated reads as zeros.
-    entry.descriptor = backing_ ? kZeroFlag : 0;
+    entry.descriptor = has_backing() ? kZeroFlag : 0;
   }
   const bool was_zero_already = old.descriptor == kZeroFlag && !geometry_.extended_l2;
   return entry != old && !was_zero_already;

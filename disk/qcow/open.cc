@@ -122,9 +122,9 @@ QcowDisk::QcowDisk(EventLoop& loop, std::unique_ptr<Storage> storage, Header hea
       storage_(std::move(storage)),
       data_file_(std::move(data_file)),
       backing_(std::move(backing)),
-      header_(std::move(header)),
-      size_(header_.size),
-      geometry_(header_.geometry),
+      header_(loop, *storage_, std::move(header)),
+      size_(this->header().size),
+      geometry_(this->header().geometry),
       format_(format),
       options_(options),
       l1_("L1 table"),
@@ -139,29 +139,29 @@ QcowDisk::QcowDisk(EventLoop& loop, std::unique_ptr<Storage> storage, Header hea
       background_(loop),
       commit_mutex_(loop),
       punching_(loop),
+      maintenance_(loop),
       partial_mutex_(loop) {
 }
 
 QcowDisk::~QcowDisk() = default;
 
 Task<Result<void>> QcowDisk::load() {
-  VMM_CO_TRY(snapshots_, co_await load_snapshots(*storage_, header_));
-  co_return co_await l1_.load(*storage_, header_.l1_offset, header_.l1_entries);
+  VMM_CO_TRY(snapshots_, co_await load_snapshots(*storage_, header()));
+  co_return co_await l1_.load(*storage_, header().l1_offset, header().l1_entries);
 }
 
 Task<Result<void>> QcowDisk::prepare_writing() {
   VMM_CO_CHECK(
-      co_await refcounts_.load(header_.refcount_table_offset, header_.refcount_table_clusters));
+      co_await refcounts_.load(header().refcount_table_offset, header().refcount_table_clusters));
   note_metadata();
   allocator_.init(storage_->size());
   // Features this program does not keep up to date must be declared out of date before the first
   // write. A raw data file stays one.
   const std::uint64_t kept =
       data_file_ ? std::uint64_t{1} << static_cast<unsigned>(Autoclear::kRawDataFile) : 0;
-  if ((header_.autoclear & ~kept) != 0) {
-    header_.autoclear &= kept;
-    VMM_CO_CHECK(co_await write_header());
-    VMM_CO_CHECK(co_await storage_->sync());
+  if ((header().autoclear & ~kept) != 0) {
+    const HeaderFile::Change clear = [kept](Header& header) { header.autoclear &= kept; };
+    VMM_CO_CHECK(co_await header_.update(clear));
   }
   co_return Result<void>();
 }
@@ -175,11 +175,11 @@ void QcowDisk::note_metadata() {
   };
   metadata_.clear();
   metadata_.stage({HostCluster(0), 1}, MetadataKind::kHeader);
-  note(header_.l1_offset, std::uint64_t{header_.l1_entries} * 8, MetadataKind::kL1Table);
-  note(header_.refcount_table_offset, refcounts_.table().size() * 8, MetadataKind::kRefcountTable);
-  if (header_.nr_snapshots > 0) {
+  note(header().l1_offset, std::uint64_t{header().l1_entries} * 8, MetadataKind::kL1Table);
+  note(header().refcount_table_offset, refcounts_.table().size() * 8, MetadataKind::kRefcountTable);
+  if (header().nr_snapshots > 0) {
     Result<std::vector<std::byte>> table = encode_snapshots(snapshots_);
-    note(header_.snapshots_offset, table ? table->size() : 1, MetadataKind::kSnapshotTable);
+    note(header().snapshots_offset, table ? table->size() : 1, MetadataKind::kSnapshotTable);
   }
   for (const Snapshot& snapshot : snapshots_) {
     if (snapshot.l1_entries == 0) continue;
@@ -194,17 +194,6 @@ void QcowDisk::note_metadata() {
       note(HostOffset(entry & kOffsetMask), 1, MetadataKind::kL2Table);
   }
   metadata_.seal();
-}
-
-Task<Result<void>> QcowDisk::write_header() {
-  Result<std::vector<std::byte>> bytes = encode_header(header_);
-  if (!bytes) co_return Unexpected(std::move(bytes).error());
-  AlignedBuffer padded = AlignedBuffer::zeroed((bytes->size() + 511) & ~std::size_t{511});
-  std::copy(bytes->begin(), bytes->end(), padded.data());
-  iovec whole = padded.as_iovec();
-  Result<void> written = co_await storage_->writev(0, IoVec(&whole, 1));
-  if (!written) co_return Unexpected(std::move(written).error().with_context("qcow2 header"));
-  co_return written;
 }
 
 Statistics QcowDisk::statistics() const {

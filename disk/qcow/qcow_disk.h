@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "disk/disk.h"
 #include "disk/qcow/allocator.h"
 #include "disk/qcow/header.h"
+#include "disk/qcow/header_file.h"
 #include "disk/qcow/in_flight.h"
 #include "disk/qcow/mapping.h"
 #include "disk/qcow/metadata_map.h"
@@ -80,7 +82,7 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<void>> flush() override;
   Task<Result<void>> close() override;
 
-  const Header& header() const { return header_; }
+  const Header& header() const { return header_.now(); }
   const Geometry& geometry() const { return geometry_; }
   Disk* backing() const { return backing_.get(); }
   Storage& storage() { return *storage_; }
@@ -96,8 +98,13 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<void>> delete_snapshot(std::string id_or_name);
   const std::vector<Snapshot>& snapshots() const { return snapshots_; }
 
-  // In bytes, a multiple of 512. What is cut off is lost; what is added reads as zeros.
+  // In bytes, a multiple of 512. What is cut off is lost; what is added reads as zeros, whatever
+  // lay behind the disk's end: old data, a saved machine state, a longer backing file.
   Task<Result<void>> resize(std::uint64_t size);
+
+  // The first snapshot that shows something of the backing file, by name; nothing where there is
+  // none. Another backing file, or none, would change what such a snapshot holds.
+  Task<Result<std::optional<std::string>>> snapshot_over_backing();
 
   // Stores one whole cluster (the last one may be shorter) compressed, or as it is where that saves
   // nothing. `packed` is what compress() made of it, padded with zeros to a whole cluster; empty
@@ -134,20 +141,29 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<std::vector<std::uint64_t>>> read_l1(HostOffset at, std::uint64_t entries);
   Task<Result<HostOffset>> write_new_table(std::span<const std::byte> bytes, MetadataKind kind);
   Task<Result<void>> replace_snapshot_table(std::vector<Snapshot> snapshots);
-  Task<Result<void>> replace_l1(const std::vector<std::uint64_t>& l1, std::uint64_t size);
-  Task<Result<void>> replace_header(Header header);
-  Task<Result<void>> zero_what_backing_shows(std::uint64_t from, std::uint64_t to);
+  Task<Result<HostOffset>> write_new_l1(const std::vector<std::uint64_t>& l1, std::uint64_t size);
+  Task<Result<void>> replace_l1(std::vector<std::uint64_t> l1, std::uint64_t size);
   Result<std::size_t> find_snapshot(const std::string& id_or_name) const;
-  Task<Result<void>> apply_at(std::size_t index);
+  Task<Result<void>> apply(Snapshot snapshot);
+  Task<Result<bool>> shows_backing(const Snapshot& snapshot);
+
+  // resize.cc
+  Result<void> check_new_size(std::uint64_t size) const;
+  Task<Result<void>> set_size(std::uint64_t size);
+  Task<Result<void>> shrink(std::uint64_t size);
+  Task<Result<void>> grow(std::uint64_t size);
+  Task<Result<void>> grow_l1(std::uint64_t entries);
+  Task<Result<void>> zero_new_part(std::uint64_t from);
+  Task<Result<void>> forget_clusters(GuestOffset from, GuestOffset to);
 
   // write_compressed.cc
   Task<Result<HostOffset>> allocate_bytes(std::uint64_t size);
   Task<Result<void>> end_partial_cluster();
+  Task<Result<void>> leave_partial_cluster();
 
   // open.cc
   Task<Result<void>> load();
   Task<Result<void>> prepare_writing();
-  Task<Result<void>> write_header();
   void note_metadata();
 
   // tables.cc
@@ -160,6 +176,7 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   // An empty Ref: there is no L2 table.
   Task<Result<TableCache::Ref>> get_slice(GuestOffset at);
   Task<Result<TableCache::Ref>> get_writable_slice(GuestOffset at);
+  Result<void> check_slice(HostOffset slice) const;
   Task<Result<void>> make_table_writable(std::uint64_t l1_index);
   Task<Result<void>> copy_table(HostOffset from, AlignedBuffer& to);
   std::uint64_t to_slice_end(GuestOffset at) const {
@@ -169,10 +186,13 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   // read.cc
   struct Parts;
   Task<Result<void>> read_parts(GuestOffset at, IoVec iov);
+  Result<void> check_there(HostOffset host, std::uint64_t length);
   Task<Result<void>> read_data(HostOffset host, IoVec iov);
   Task<Result<void>> read_backing(std::uint64_t offset, IoVec iov);
   Task<Result<void>> read_compressed(std::uint64_t descriptor, std::uint64_t skip, IoVec iov);
   void start_read(const Mapping& mapping, GuestOffset at, std::vector<iovec> iov, Parts& parts);
+  // Also where it is left out for now: zeros must be said, or it would show through later.
+  bool has_backing() const { return backing_ != nullptr || !header().backing_file.empty(); }
   Storage& data() { return data_file_ ? *data_file_ : *storage_; }
 
   // write.cc
@@ -222,8 +242,8 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<Storage> data_file_;
   std::unique_ptr<Disk> backing_;
-  Header header_;
-  std::uint64_t size_;  // bytes; while it changes the header still has the old one
+  HeaderFile header_;
+  std::uint64_t size_;  // bytes; while the disk grows the header still has the old one
   const Geometry geometry_;
   const L2Format format_;
   QcowOptions options_;
@@ -250,9 +270,9 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   bool commit_is_near_ = false;
   unsigned nr_punching_ = 0;  // punch_dropped() under way
   WaitQueue punching_;
-  bool header_is_unknown_ = false;  // the file has header_ or the one that did not succeed it
   bool corrupt_ = false;
 
+  AsyncMutex maintenance_;  // held by snapshots, resize and their like, which change all of it
   std::vector<Snapshot> snapshots_;
   // The cluster that compressed data is appended to. It has one reference of its own.
   HostOffset partial_at_;  // the next byte; 0: there is none

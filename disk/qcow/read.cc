@@ -34,6 +34,7 @@ Task<Result<void>> QcowDisk::readv(std::uint64_t offset, IoVec iov) {
     if (TableCache::Ref slice = find_slice(at)) {
       const Mapping mapping = map_slice(slice.data(), format_, at, length);
       if (mapping.kind == MappingKind::kData && mapping.length == length) {
+        VMM_CO_CHECK(check_there(mapping.host, length));
         Passages::Pass pass(passages_);
         co_return co_await data().readv(mapping.host.value, iov);
       }
@@ -101,7 +102,19 @@ void QcowDisk::start_read(const Mapping& mapping, GuestOffset at, std::vector<io
   }
 }
 
+// A cluster that a file lacks as a whole was cut off: it held something once. The last one may be
+// there in part, as writers leave it that write no more than they were given.
+Result<void> QcowDisk::check_there(HostOffset host, std::uint64_t length) {
+  const std::uint64_t last = (host.value + length - 1) & ~geometry_.cluster_mask();
+  const std::uint64_t end = data().size();
+  if (last < end) return {};
+  return fail_errno(EIO, fmt::format("the data cluster at {:#x} lies beyond the {}'s end at {:#x}, "
+                                     "which was cut off",
+                                     last, data_file_ ? "data file" : "file", end));
+}
+
 Task<Result<void>> QcowDisk::read_data(HostOffset host, IoVec iov) {
+  VMM_CO_CHECK(check_there(host, total_size(iov)));
   Passages::Pass pass(passages_);
   co_return co_await data().readv(host.value, iov);
 }
@@ -121,6 +134,7 @@ Task<Result<void>> QcowDisk::read_backing(std::uint64_t offset, IoVec iov) {
 Task<Result<void>> QcowDisk::read_compressed(std::uint64_t descriptor, std::uint64_t skip,
                                              IoVec iov) {
   const CompressedRange range = compressed_range(descriptor, geometry_);
+  VMM_CO_CHECK(check_there(range.offset, 1));
   AlignedBuffer packed(range.size);
   {
     Passages::Pass pass(passages_);
@@ -128,7 +142,7 @@ Task<Result<void>> QcowDisk::read_compressed(std::uint64_t descriptor, std::uint
     VMM_CO_CHECK(co_await storage_->readv(range.offset.value, IoVec(&whole, 1)));
   }
   AlignedBuffer cluster(geometry_.cluster_size());
-  Result<void> unpacked = decompress(header_.compression_type, packed.bytes(), cluster.bytes());
+  Result<void> unpacked = decompress(header().compression_type, packed.bytes(), cluster.bytes());
   if (!unpacked) {
     co_return Unexpected(std::move(unpacked).error().with_context(
         fmt::format("compressed cluster at {:#x}", range.offset.value)));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Internal snapshots, and the size. All of this happens while nothing else is under way.
+// Internal snapshots, and what the header says of the backing file. All of this happens while no
+// request is under way; commits are, so the header and the tables change beneath it.
 //
 // While references are recounted, COPIED flags and refcounts disagree for a moment. Version 3 says
 // so with the dirty bit, and whoever opens the image after a crash repairs it; in version 2 the
@@ -20,24 +21,14 @@ Result<void> QcowDisk::check_maintenance() {
   return {};
 }
 
-// Another header, durable when this comes back. Where that fails the old one counts; as nobody
-// knows which of them the file has, the next commit writes it again before anything else.
-Task<Result<void>> QcowDisk::replace_header(Header header) {
-  Header before = std::exchange(header_, std::move(header));
-  Result<void> done = co_await write_header();
-  if (done) done = co_await storage_->sync();
-  header_is_unknown_ = !done;
-  if (!done) header_ = std::move(before);
-  co_return done;
-}
-
 Task<Result<void>> QcowDisk::set_dirty(bool dirty) {
-  if (header_.version < 3) co_return Result<void>();
-  Header changed = header_;
-  changed.set(Incompatible::kDirty, dirty);
-  Result<void> done = co_await replace_header(std::move(changed));
-  if (!done && !dirty) header_.set(Incompatible::kDirty, false);  // and all is well: say it later
-  co_return done;
+  if (header().version < 3) co_return Result<void>();
+  const HeaderFile::Change change = [dirty](Header& header) {
+    header.set(Incompatible::kDirty, dirty);
+  };
+  // Where the mark cannot be taken away all is well but for it: the next commit takes it away.
+  co_return co_await header_.update(
+      change, dirty ? HeaderFile::OnFailure::kTakeBack : HeaderFile::OnFailure::kInsist);
 }
 
 Task<Result<std::vector<std::uint64_t>>> QcowDisk::read_l1(HostOffset at, std::uint64_t entries) {
@@ -141,43 +132,54 @@ Task<Result<void>> QcowDisk::replace_snapshot_table(std::vector<Snapshot> snapsh
   VMM_CO_TRY(std::vector<std::byte> old, encode_snapshots(snapshots_));
   VMM_CO_TRY(std::vector<std::byte> bytes, encode_snapshots(snapshots));
   VMM_CO_TRY(HostOffset at, co_await write_new_table(bytes, MetadataKind::kSnapshotTable));
-  const HostRun before{geometry_.cluster_of(header_.snapshots_offset),
+  const HostRun before{geometry_.cluster_of(header().snapshots_offset),
                        geometry_.clusters_for(old.size())};
   const HostRun after{geometry_.cluster_of(at), geometry_.clusters_for(bytes.size())};
-  Header changed = header_;
-  changed.snapshots_offset = at;
-  changed.nr_snapshots = static_cast<std::uint32_t>(snapshots.size());
+  const auto count = static_cast<std::uint32_t>(snapshots.size());
+  const HeaderFile::Change change = [at, count](Header& header) {
+    header.snapshots_offset = at;
+    header.nr_snapshots = count;
+  };
   Result<void> done = co_await commit();
-  if (done) done = co_await replace_header(std::move(changed));
+  if (done) done = co_await header_.update(change);
   if (done) snapshots_ = std::move(snapshots);
   const HostRun unused = done ? before : after;
   if (unused.count > 0) drop_reference(unused);
   co_return done;
 }
 
-// Another active L1 table at another place, and the size that goes with it.
-Task<Result<void>> QcowDisk::replace_l1(const std::vector<std::uint64_t>& l1, std::uint64_t size) {
+// Writes an active L1 table to a new place, and makes the header point there, with the size that
+// goes with it. What is in memory is the caller's affair.
+Task<Result<HostOffset>> QcowDisk::write_new_l1(const std::vector<std::uint64_t>& l1,
+                                                std::uint64_t size) {
   std::vector<std::byte> bytes(l1.size() * 8);
   for (std::size_t i = 0; i < l1.size(); ++i) {
     store_be<std::uint64_t>(bytes.data() + i * 8, l1[i]);
   }
   VMM_CO_TRY(HostOffset at, co_await write_new_table(bytes, MetadataKind::kL1Table));
-  const HostRun before{geometry_.cluster_of(header_.l1_offset),
-                       geometry_.clusters_for(std::uint64_t{header_.l1_entries} * 8)};
+  const HostRun before{geometry_.cluster_of(header().l1_offset),
+                       geometry_.clusters_for(std::uint64_t{header().l1_entries} * 8)};
   const HostRun after{geometry_.cluster_of(at), geometry_.clusters_for(bytes.size())};
-  Header changed = header_;
-  changed.l1_offset = at;
-  changed.l1_entries = static_cast<std::uint32_t>(l1.size());
-  changed.size = size;
+  const auto entries = static_cast<std::uint32_t>(l1.size());
+  const HeaderFile::Change change = [at, entries, size](Header& header) {
+    header.l1_offset = at;
+    header.l1_entries = entries;
+    header.size = size;
+  };
   Result<void> done = co_await commit();
-  if (done) done = co_await replace_header(std::move(changed));
-  if (done) {
-    l1_.assign(at, l1);
-    size_ = size;
-  }
+  if (done) done = co_await header_.update(change);
   const HostRun unused = done ? before : after;
   if (unused.count > 0) drop_reference(unused);
-  co_return done;
+  if (!done) co_return Unexpected(std::move(done).error());
+  co_return at;
+}
+
+// Another active L1 table, whatever the present one says, and the size that goes with it.
+Task<Result<void>> QcowDisk::replace_l1(std::vector<std::uint64_t> l1, std::uint64_t size) {
+  VMM_CO_TRY(HostOffset at, co_await write_new_l1(l1, size));
+  l1_.assign(at, std::move(l1));
+  size_ = size;
+  co_return Result<void>();
 }
 
 Result<std::size_t> QcowDisk::find_snapshot(const std::string& id_or_name) const {
@@ -191,7 +193,13 @@ Result<std::size_t> QcowDisk::find_snapshot(const std::string& id_or_name) const
 }
 
 Task<Result<void>> QcowDisk::create_snapshot(Snapshot snapshot) {
+  AsyncMutex::Lock alone = co_await maintenance_.lock();
   VMM_CO_CHECK(check_maintenance());
+  if (data_file_) {
+    co_return fail(ErrorKind::kUnsupported,
+                   "an image with an external data file has no internal snapshots: guest data "
+                   "there is written in place");
+  }
   std::uint64_t id = 0;
   for (const Snapshot& other : snapshots_) {
     id = std::max<std::uint64_t>(id, std::strtoull(other.id.c_str(), nullptr, 10));
@@ -220,22 +228,31 @@ Task<Result<void>> QcowDisk::create_snapshot(Snapshot snapshot) {
 }
 
 Task<Result<void>> QcowDisk::apply_snapshot(std::string id_or_name) {
+  AsyncMutex::Lock alone = co_await maintenance_.lock();
   VMM_CO_CHECK(check_maintenance());
   VMM_CO_TRY(std::size_t index, find_snapshot(id_or_name));
   if (data_file_) {
-    co_return fail(ErrorKind::kUnsupported, "a data file is not part of snapshots");
+    co_return fail(ErrorKind::kUnsupported,
+                   "a snapshot of an image with an external data file does not hold the data");
+  }
+  Snapshot snapshot = snapshots_[index];
+  // image-controlled
+  if (Header::l1_entries_for(geometry_, snapshot.disk_size) > kMaxL1Bytes / 8) {
+    co_return fail(ErrorKind::kCorrupt,
+                   fmt::format("the snapshot '{}' is of a disk of {} bytes, which clusters of {} "
+                               "cannot hold",
+                               id_or_name, snapshot.disk_size, geometry_.cluster_size()));
   }
   VMM_CO_CHECK(co_await end_partial_cluster());
   VMM_CO_CHECK(co_await settle());
   VMM_CO_CHECK(co_await set_dirty(true));
-  VMM_CO_CHECK(co_await apply_at(index));
+  VMM_CO_CHECK(co_await apply(std::move(snapshot)));
   VMM_CO_CHECK(co_await settle());
   note_metadata();
   co_return co_await set_dirty(false);
 }
 
-Task<Result<void>> QcowDisk::apply_at(std::size_t index) {
-  const Snapshot& snapshot = snapshots_[index];
+Task<Result<void>> QcowDisk::apply(Snapshot snapshot) {
   VMM_CO_TRY(std::vector<std::uint64_t> l1,
              co_await read_l1(snapshot.l1_offset, snapshot.l1_entries));
   const std::vector<std::uint64_t> before = l1_.entries();
@@ -244,12 +261,13 @@ Task<Result<void>> QcowDisk::apply_at(std::size_t index) {
   for (std::uint64_t& entry : l1) entry &= ~kCopied;
   const std::uint64_t needed = Header::l1_entries_for(geometry_, snapshot.disk_size);
   if (l1.size() < needed) l1.resize(needed, 0);
-  VMM_CO_CHECK(co_await replace_l1(l1, snapshot.disk_size));
+  VMM_CO_CHECK(co_await replace_l1(std::move(l1), snapshot.disk_size));
   VMM_CO_CHECK(co_await change_references(before, false));
   co_return co_await refresh_copied();
 }
 
 Task<Result<void>> QcowDisk::delete_snapshot(std::string id_or_name) {
+  AsyncMutex::Lock alone = co_await maintenance_.lock();
   VMM_CO_CHECK(check_maintenance());
   VMM_CO_TRY(std::size_t index, find_snapshot(id_or_name));
   VMM_CO_CHECK(co_await end_partial_cluster());
@@ -273,92 +291,82 @@ Task<Result<void>> QcowDisk::delete_snapshot(std::string id_or_name) {
   co_return co_await set_dirty(false);
 }
 
-Task<Result<void>> QcowDisk::resize(std::uint64_t new_size) {
-  VMM_CO_CHECK(check_maintenance());
-  if (new_size % 512 != 0) {
-    co_return fail(ErrorKind::kInvalid,
-                   fmt::format("the size {} is not a multiple of 512", new_size));
-  }
-  if (header_.version < 3 && !snapshots_.empty()) {
-    co_return fail(ErrorKind::kUnsupported,
-                   "an image of compat 0.10 with snapshots cannot change its size");
-  }
-  const std::uint64_t old_size = size();
-  const std::uint64_t needed = Header::l1_entries_for(geometry_, new_size);
-  if (needed * 8 > kMaxL1Bytes) {
-    co_return fail(ErrorKind::kInvalid,
-                   fmt::format("a size of {} bytes needs larger clusters than {}", new_size,
-                               geometry_.cluster_size()));
-  }
-  VMM_CO_CHECK(co_await end_partial_cluster());
-  if (new_size < old_size) {
-    const std::uint64_t from = (new_size + geometry_.cluster_mask()) & ~geometry_.cluster_mask();
-    // Version 2 over a backing file cannot hide what is behind it; the end of the disk does.
-    if (from < old_size) {
-      VMM_CO_CHECK(co_await discard(from, old_size - from));
-    }
-    // The rest of the last cluster must not come back when the disk grows again.
-    const std::uint64_t rest = std::min(from, old_size) - new_size;
-    if (rest > 0) {
-      VMM_CO_CHECK(co_await write_zeroes(new_size, rest, ZeroMode::kKeepAllocated));
-    }
-  }
-  VMM_CO_CHECK(co_await settle());
-  if (needed > l1_.size()) {
-    std::vector<std::uint64_t> l1 = l1_.entries();
-    l1.resize(needed, 0);
-    VMM_CO_CHECK(co_await replace_l1(l1, old_size));
-  }
-  if (backing_ && backing_->size() > old_size) {
-    VMM_CO_CHECK(co_await zero_what_backing_shows(old_size, std::min(new_size, backing_->size())));
-  }
-  if (data_file_ && data_file_->size() < new_size) {
-    VMM_CO_CHECK(co_await data_file_->truncate(new_size));
-  }
-  Header changed = header_;
-  changed.size = new_size;
-  VMM_CO_CHECK(co_await replace_header(std::move(changed)));
-  size_ = new_size;
-  co_return co_await settle();
-}
-
-// What a disk gains reads as zeros, also where its backing file is longer than it was: that is
-// durable before the header says the new size.
-Task<Result<void>> QcowDisk::zero_what_backing_shows(std::uint64_t from, std::uint64_t to) {
-  if (from >= to) co_return Result<void>();
-  const std::uint64_t old_size = std::exchange(size_, std::max(size_, to));
-  Result<void> done = co_await write_zeroes(from, to - from, ZeroMode::kMayUnmap);
-  if (done) done = co_await settle();
-  size_ = old_size;
-  co_return done;
-}
-
 Task<Result<void>> QcowDisk::set_backing(std::string name, std::string format) {
+  AsyncMutex::Lock alone = co_await maintenance_.lock();
   VMM_CO_CHECK(check_maintenance());
   if (name.size() > kMaxBackingName) {
     co_return fail(ErrorKind::kInvalid, fmt::format("the backing file's name has {} bytes, at most "
                                                     "{} fit",
                                                     name.size(), kMaxBackingName));
   }
-  Header changed = header_;
-  changed.backing_file = name;
-  changed.set_text(ExtensionType::kBackingFormat, name.empty() ? "" : format);
-  VMM_CO_TRY(std::vector<std::byte> fits, encode_header(changed));
+  if (!name.empty() && header().has(Autoclear::kRawDataFile)) {
+    co_return fail(ErrorKind::kUnsupported,
+                   "an image whose data file is raw (data_file_raw) has no backing file: the data "
+                   "file alone is the disk");
+  }
+  const HeaderFile::Change change = [name, format](Header& header) {
+    header.backing_file = name;
+    header.set_text(ExtensionType::kBackingFormat, name.empty() ? "" : format);
+  };
+  Header tried = header();
+  change(tried);
+  VMM_CO_TRY(std::vector<std::byte> fits, encode_header(tried));
   VMM_CO_CHECK(co_await settle());
-  co_return co_await replace_header(std::move(changed));
+  co_return co_await header_.update(change);
 }
 
 Task<Result<void>> QcowDisk::make_empty() {
+  AsyncMutex::Lock alone = co_await maintenance_.lock();
   VMM_CO_CHECK(check_maintenance());
   VMM_CO_CHECK(co_await end_partial_cluster());
   VMM_CO_CHECK(co_await settle());
   const std::vector<std::uint64_t> before = l1_.entries();
-  const std::vector<std::uint64_t> empty(l1_.size(), 0);
-  VMM_CO_CHECK(co_await replace_l1(empty, size()));
+  VMM_CO_CHECK(co_await replace_l1(std::vector<std::uint64_t>(before.size(), 0), size()));
   VMM_CO_CHECK(co_await change_references(before, false));
   VMM_CO_CHECK(co_await settle());
   note_metadata();
   co_return Result<void>();
+}
+
+Task<Result<std::optional<std::string>>> QcowDisk::snapshot_over_backing() {
+  AsyncMutex::Lock alone = co_await maintenance_.lock();
+  if (!header().backing_file.empty()) {
+    const std::vector<Snapshot> snapshots = snapshots_;
+    for (const Snapshot& snapshot : snapshots) {
+      VMM_CO_TRY(const bool shows, co_await shows_backing(snapshot));
+      if (shows) co_return std::optional<std::string>(snapshot.name);
+    }
+  }
+  co_return std::optional<std::string>();
+}
+
+// Whether anything of the snapshot's disk is stored nowhere in this image, as far as the backing
+// file reaches (everywhere, where it is not open).
+Task<Result<bool>> QcowDisk::shows_backing(const Snapshot& snapshot) {
+  const std::uint64_t end =
+      backing_ ? std::min(backing_->size(), snapshot.disk_size) : snapshot.disk_size;
+  VMM_CO_TRY(const std::vector<std::uint64_t> l1,
+             co_await read_l1(snapshot.l1_offset, snapshot.l1_entries));
+  AlignedBuffer table(geometry_.cluster_size());
+  std::uint64_t at = 0;
+  for (std::size_t i = 0; i < l1.size() && at < end; ++i) {
+    const HostOffset offset(l1[i] & kOffsetMask);
+    if (offset == HostOffset(0)) co_return true;
+    // image-controlled
+    if (!geometry_.is_cluster_aligned(offset.value) || offset.value >= storage_->size()) {
+      co_return fail(ErrorKind::kCorrupt, fmt::format("no L2 table can be at {:#x}", offset.value));
+    }
+    iovec whole = table.as_iovec();
+    VMM_CO_CHECK(co_await storage_->readv(offset.value, IoVec(&whole, 1)));
+    for (std::uint64_t j = 0; j < geometry_.l2_entries() && at < end; ++j) {
+      const L2Entry entry = load_entry(table.data(), j, geometry_);
+      for (std::uint32_t sub = 0; sub < geometry_.subclusters() && at < end; ++sub) {
+        if (classify(entry, sub, format_).kind == MappingKind::kUnallocated) co_return true;
+        at += geometry_.subcluster_size();
+      }
+    }
+  }
+  co_return at < end;  // the table ends before
 }
 
 }  // namespace vmm::disk::qcow

@@ -31,7 +31,9 @@ Task<Result<TableCache::Ref>> QcowDisk::get_slice(GuestOffset at) {
   Result<Table> table = table_for(at);
   if (!table) co_return Unexpected(std::move(table).error());
   if (table->offset == HostOffset(0)) co_return TableCache::Ref();
-  co_return co_await l2_.get(table->offset + format_.slice_start(at));
+  const HostOffset slice = table->offset + format_.slice_start(at);
+  VMM_CO_CHECK(check_slice(slice));
+  co_return co_await l2_.get(slice);
 }
 
 Task<Result<TableCache::Ref>> QcowDisk::get_writable_slice(GuestOffset at) {
@@ -45,7 +47,16 @@ Task<Result<TableCache::Ref>> QcowDisk::get_writable_slice(GuestOffset at) {
   }
   const HostOffset slice = table->offset + format_.slice_start(at);
   if (TableCache::Ref hit = l2_.find(slice)) co_return hit;
+  VMM_CO_CHECK(check_slice(slice));
   co_return co_await l2_.get(slice);
+}
+
+// Tables are written as a whole: where the file ends inside one, it was cut off.
+Result<void> QcowDisk::check_slice(HostOffset slice) const {
+  if (slice.value < storage_->size()) return {};
+  return fail(ErrorKind::kCorrupt,
+              fmt::format("the L2 table at {:#x} lies beyond the file's end, which was cut off",
+                          slice.value & ~geometry_.cluster_mask()));
 }
 
 // Gives the L1 entry a table of its own: a new one, or a copy of the one it shares with snapshots.
@@ -82,8 +93,9 @@ Task<Result<void>> QcowDisk::make_table_writable(std::uint64_t l1_index) {
 Task<Result<void>> QcowDisk::copy_table(HostOffset from, AlignedBuffer& to) {
   iovec whole = to.as_iovec();
   VMM_CO_CHECK(co_await storage_->readv(from.value, IoVec(&whole, 1)));
-  // Its clusters are shared too, whatever the entries say.
-  for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
+  // Its clusters are shared too, whatever the entries say; but for those of a data file, which are
+  // nobody else's, and where COPIED is all that tells offset 0 from none.
+  for (std::uint64_t i = 0; i < geometry_.l2_entries() && !data_file_; ++i) {
     L2Entry entry = load_entry(to.data(), i, geometry_);
     entry.descriptor &= ~kCopied;
     store_entry(to.data(), i, geometry_, entry);

@@ -8,6 +8,7 @@
 #include "disk/checks.h"
 #include "disk/qcow/compressed.h"
 #include "disk/qcow/qcow_disk.h"
+#include "disk/zeroing.h"
 
 namespace vmm::disk::qcow {
 
@@ -81,34 +82,28 @@ Task<Result<HostOffset>> QcowDisk::allocate_bytes(std::uint64_t size) {
     follows = raised.has_value();
   }
   const HostOffset start = follows ? partial_at_ : at;
-  VMM_CO_CHECK(co_await end_partial_cluster());
+  VMM_CO_CHECK(co_await leave_partial_cluster());
   partial_at_ = start + size;
   partial_end_ = end;
   co_return start;
 }
 
-// Gives up the reference that kept the cluster from being freed under way.
 Task<Result<void>> QcowDisk::end_partial_cluster() {
+  AsyncMutex::Lock lock = co_await partial_mutex_.lock();
+  co_return co_await leave_partial_cluster();
+}
+
+// Gives up the reference that kept the cluster from being freed under way. With partial_mutex_
+// held.
+Task<Result<void>> QcowDisk::leave_partial_cluster() {
   if (partial_at_ == HostOffset(0)) co_return Result<void>();
   const HostRun cluster{geometry_.cluster_of(partial_end_ - 1), 1};
   partial_at_ = partial_end_ = HostOffset(0);
   co_return co_await allocator_.release(cluster, false);
 }
 
-namespace {
-
-// Space that was used before may hold old data; it has to read as zeros.
-Task<Result<void>> clear(Storage& storage, std::uint64_t start, std::uint64_t length) {
-  const std::uint64_t end = std::min(start + length, storage.size());
-  if (start >= end) co_return Result<void>();
-  VMM_CO_TRY(const bool punched, co_await storage.punch(start, end - start));
-  if (punched) co_return Result<void>();
-  co_return co_await storage.write_zeroes(start, end - start);
-}
-
-}  // namespace
-
 Task<Result<void>> QcowDisk::preallocate(std::uint64_t from, bool reserve, bool full) {
+  AsyncMutex::Lock alone = co_await maintenance_.lock();
   VMM_CO_CHECK(check_maintenance());
   const std::uint64_t first = (from + geometry_.cluster_mask()) & ~geometry_.cluster_mask();
   for (GuestOffset at(first); at.value < size();) {
@@ -117,9 +112,11 @@ Task<Result<void>> QcowDisk::preallocate(std::uint64_t from, bool reserve, bool 
         std::min(size(), at.value + to_slice_end(at)) + geometry_.cluster_mask();
     const std::uint64_t wanted = (end - at.value) >> geometry_.cluster_bits;
     HostRun run{HostCluster(at.value >> geometry_.cluster_bits), wanted};
+    bool zero = false;
     if (!data_file_) {
       VMM_CO_TRY(Allocator::Allocation space, co_await allocator_.allocate(1, wanted));
       run = space.run;
+      zero = space.zero;
     }
     const std::uint64_t start = geometry_.start_of(run.first).value;
     const std::uint64_t bytes = run.count << geometry_.cluster_bits;
@@ -130,7 +127,9 @@ Task<Result<void>> QcowDisk::preallocate(std::uint64_t from, bool reserve, bool 
         VMM_CO_CHECK(co_await data().writev(start + done, IoVec(&part, 1)));
       }
     } else {
-      VMM_CO_CHECK(co_await clear(data(), start, from == 0 ? 0 : bytes));
+      if (!zero) {
+        VMM_CO_CHECK(co_await make_zero(data(), start, bytes));
+      }
       if (reserve) {
         VMM_CO_CHECK(co_await data().allocate(start, bytes));
       } else if (data().size() < start + bytes) {

@@ -30,8 +30,12 @@ class QcowFixture {
         std::make_unique<MemoryStorage>(*loop, bytes, max_delay_, ++seed_, options.read_only);
     Result<Header> header = loop->run_until(read_header(*storage));
     if (!header) return Unexpected(header.error());
-    return loop->run_until(
-        QcowDisk::open(*loop, std::move(storage), *header, std::move(backing), nullptr, options));
+    std::unique_ptr<Storage> data_file;
+    if (header->has(Incompatible::kDataFile)) {
+      data_file = std::make_unique<MemoryStorage>(*loop, data, max_delay_, ++seed_);
+    }
+    return loop->run_until(QcowDisk::open(*loop, std::move(storage), *header, std::move(backing),
+                                          std::move(data_file), options));
   }
   void open(QcowOptions options = {}, std::unique_ptr<Disk> backing = nullptr) {
     Result<std::unique_ptr<QcowDisk>> opened = try_open(options, std::move(backing));
@@ -72,6 +76,12 @@ class QcowFixture {
     require(loop->run_until(disk->readv(offset, IoVec(&iov, 1))));
     return data;
   }
+  Result<void> try_snapshot(const std::string& name) {
+    Snapshot snapshot;
+    snapshot.name = name;
+    return loop->run_until(disk->create_snapshot(std::move(snapshot)));
+  }
+  Result<void> try_resize(std::uint64_t size) { return loop->run_until(disk->resize(size)); }
   // Whether the range holds nothing but `value`.
   bool holds(std::uint64_t offset, std::uint64_t length, unsigned char value) {
     return read(offset, length) == std::vector<std::byte>(length, std::byte{value});
@@ -85,6 +95,8 @@ class QcowFixture {
 
   std::unique_ptr<EventLoop> loop;
   std::shared_ptr<MemoryStorage::Bytes> bytes = std::make_shared<MemoryStorage::Bytes>();
+  // Of the data file, where the image has one.
+  std::shared_ptr<MemoryStorage::Bytes> data = std::make_shared<MemoryStorage::Bytes>();
   std::unique_ptr<QcowDisk> disk;
 
  private:

@@ -7,6 +7,7 @@
 
 #include "disk/aligned_buffer.h"
 #include "disk/qcow/refcounts.h"
+#include "disk/zeroing.h"
 #include "vmm/core/byte_order.h"
 
 namespace vmm::disk::qcow {
@@ -124,7 +125,10 @@ Task<Result<void>> format_image(Storage& storage, const FormatOptions& options) 
                    1);
   }
   VMM_CO_CHECK(co_await storage.truncate(0));
-  VMM_CO_CHECK(co_await storage.truncate(all * cluster_size));  // the L1 table is a hole: zeros
+  VMM_CO_CHECK(co_await storage.truncate(all * cluster_size));
+  if (!storage.fresh_is_zero()) {  // in a file the L1 table is a hole now
+    VMM_CO_CHECK(co_await make_zero(storage, header.l1_offset.value, l1_clusters * cluster_size));
+  }
   iovec whole = bytes.as_iovec();
   VMM_CO_CHECK(co_await storage.writev(0, IoVec(&whole, 1)));
   co_return co_await storage.sync();

@@ -216,6 +216,34 @@ TEST_CASE("Class G: the header is not handed out even where its refcount says fr
   CHECK(image.sound());
 }
 
+TEST_CASE("Class G: a live L2 table is not handed out even where its refcount says free",
+          "[qcow]") {
+  QcowFixture image;
+  image.format({.size = 4 * kMiB});
+  image.open();
+  image.write(0, kCluster, 7);
+  image.close();
+  const auto be64 = [&](std::uint64_t at) {
+    return load_be<std::uint64_t>(image.bytes->data.data() + at);
+  };
+  const std::uint64_t table = be64(be64(40)) & kOffsetMask;
+  REQUIRE(table != 0);
+  const std::uint64_t block = be64(be64(48));
+  store_be<std::uint16_t>(image.bytes->data.data() + block + table / kCluster * 2, 0);
+  const auto bytes_of_table = [&] {
+    const auto start = image.bytes->data.begin() + static_cast<std::ptrdiff_t>(table);
+    return std::vector<std::byte>(start, start + kCluster);
+  };
+  const std::vector<std::byte> before = bytes_of_table();
+  image.open();
+  const Result<void> written = image.try_write(kMiB, std::vector<std::byte>(4096, std::byte{0xff}));
+  REQUIRE(!written);
+  CHECK(written.error().kind() == ErrorKind::kCorrupt);
+  CHECK(image.holds(0, kCluster, 7));
+  image.close();
+  CHECK((bytes_of_table() == before));
+}
+
 TEST_CASE("Class H: refcounts that grow leave nothing behind", "[qcow]") {
   QcowFixture image;
   image.format({.size = 8 * kMiB, .cluster_size = 512, .refcount_bits = 64});

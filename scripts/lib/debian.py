@@ -55,6 +55,13 @@ def dependency(metapackage, pattern):
     raise Failure(f"no package {metapackage} in this system's package lists; is Debian's main archive enabled?")
 
 
+def mirror():
+    """Where this system takes Debian from; the archive's own address where it has none."""
+    out = _run(["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"]).stdout
+    found = re.search(r"^Debian (\S+)", out, re.MULTILINE)
+    return found.group(1).rstrip("/") if found else "http://deb.debian.org/debian"
+
+
 def _download(names, target, closure):
     """One attempt; returns apt's complaint, or '' on success."""
     if closure:

@@ -73,6 +73,17 @@ Result<std::unique_ptr<OpenedImage>> open_backing(Session& session, const Rebase
   return session.open(std::move(options));
 }
 
+// A snapshot that shows something of the old backing file would show something else afterwards.
+Result<void> check_snapshots(Session& session, disk::qcow::QcowDisk& overlay) {
+  VMM_TRY(const std::optional<std::string> over, session.wait(overlay.snapshot_over_backing()));
+  if (!over) return {};
+  return fail(ErrorKind::kUnsupported,
+              fmt::format("the snapshot '{}' shows data of the backing file and would lose it: "
+                          "delete the snapshot first, or use -u where the new backing file holds "
+                          "the same",
+                          *over));
+}
+
 Result<int> run(const RebaseConfig& config, const Console& console) {
   if (!config.backing_file.empty() && config.backing_format.empty()) {
     return fail(ErrorKind::kInvalid,
@@ -88,6 +99,9 @@ Result<int> run(const RebaseConfig& config, const Console& console) {
     return fail(
         ErrorKind::kUnsupported,
         fmt::format("the backing file of {} images cannot be changed", image->disk().format()));
+  }
+  if (!config.unsafe) {
+    VMM_CHECK(check_snapshots(session, *image->qcow2()));
   }
   VMM_TRY(const auto backing, open_backing(session, config));
   if (!config.unsafe) {

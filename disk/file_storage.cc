@@ -22,7 +22,8 @@
 namespace vmm::disk {
 namespace {
 
-constexpr std::uint64_t kBounceSize = 1 << 20;      // bytes; larger requests are bounced in pieces
+constexpr std::uint64_t kBounceSize = 1 << 20;  // bytes; larger requests are bounced in pieces
+constexpr std::uint64_t kMaxBounces = 4 << 20;  // bytes of all that are bounced at the same time
 constexpr std::uint64_t kMaxReadAtOnce = 64 << 10;  // bytes
 constexpr unsigned kMaxReadsAtOnce = 4;             // of a turn
 
@@ -120,7 +121,8 @@ FileStorage::FileStorage(EventLoop& loop, UniqueFd fd, const FileOptions& option
       fd_(std::move(fd)),
       options_(options),
       merger_(loop, fd_.get(), /*cached=*/!options.direct),
-      partial_blocks_(loop) {
+      order_(loop),
+      bounces_(loop, kMaxBounces) {
 }
 
 FileStorage::~FileStorage() {
@@ -148,6 +150,7 @@ Result<void> FileStorage::init(bool lock) {
   }
   if (block_device_) block_ = sector_size(fd_.get());
   if (options_.direct) alignment_ = direct_alignment(fd_.get(), block_device_);
+  alignment_ = std::max(alignment_, options_.block_size);
   return {};
 }
 
@@ -218,8 +221,13 @@ Task<Result<void>> FileStorage::read_rest(std::uint64_t offset, IoVec iov, std::
 
 Task<Result<void>> FileStorage::writev(std::uint64_t offset, IoVec iov) {
   if (!is_aligned(offset, iov)) co_return co_await bounced_write(offset, iov);
-  if (iov.size() > IOV_MAX) co_return co_await write_rest(offset, iov, 0);
   const std::uint64_t length = total_size(iov);
+  std::optional<BlockOrder::Change> change;
+  if (alignment_ > 1) {
+    change.emplace(order_, offset, offset + length, BlockOrder::Kind::kWhole);
+    if (change->must_wait()) co_await change->turn();
+  }
+  if (iov.size() > IOV_MAX) co_return co_await write_rest(offset, iov, 0);
   std::int64_t result = co_await merger_.writev(iov, offset);
   if (result == static_cast<std::int64_t>(length)) {
     grew_to(offset + length);
@@ -256,6 +264,7 @@ Task<Result<void>> FileStorage::bounced_read(std::uint64_t offset, IoVec iov) {
   for (std::uint64_t done = 0; done < length;) {
     const std::uint64_t start = round_down(offset + done, alignment_);
     const std::uint64_t end = std::min(round_up(offset + length, alignment_), start + kBounceSize);
+    const Budget::Share share = co_await bounces_.take(end - start);
     AlignedBuffer bounce(end - start);
     iovec whole = bounce.as_iovec();
     VMM_CO_CHECK(co_await read_rest(start, IoVec(&whole, 1), 0));
@@ -266,31 +275,43 @@ Task<Result<void>> FileStorage::bounced_read(std::uint64_t offset, IoVec iov) {
   co_return Result<void>();
 }
 
-// Blocks that are written in part are read first. Two such writes to one block must not cross, even
-// where their bytes do not overlap.
+// Nothing else may change a block between its being read and written back.
 Task<Result<void>> FileStorage::bounced_write(std::uint64_t offset, IoVec iov) {
-  AsyncMutex::Lock lock = co_await partial_blocks_.lock();
   const std::uint64_t length = total_size(iov);
+  const std::uint64_t first = round_down(offset, alignment_);
+  const std::uint64_t last = round_up(offset + length, alignment_);
+  const bool whole = first == offset && last == offset + length;
+  BlockOrder::Change change(order_, first, last,
+                            whole ? BlockOrder::Kind::kWhole : BlockOrder::Kind::kPart);
+  if (change.must_wait()) co_await change.turn();
   for (std::uint64_t done = 0; done < length;) {
     const std::uint64_t from = offset + done;
-    const std::uint64_t start = round_down(from, alignment_);
-    const std::uint64_t end = std::min(round_up(offset + length, alignment_), start + kBounceSize);
-    const std::uint64_t part = std::min(end - from, length - done);
-    AlignedBuffer bounce(end - start);
-    if (from != start || from + part != end) {
-      iovec first{bounce.data(), alignment_};
-      VMM_CO_CHECK(co_await read_rest(start, IoVec(&first, 1), 0));
-      if (end - start > alignment_) {
-        iovec last{bounce.data() + bounce.size() - alignment_, alignment_};
-        VMM_CO_CHECK(co_await read_rest(end - alignment_, IoVec(&last, 1), 0));
-      }
-    }
-    copy_from_iovec(iov, done, bounce.bytes().subspan(from - start, part));
-    iovec whole = bounce.as_iovec();
-    VMM_CO_CHECK(co_await write_rest(start, IoVec(&whole, 1), 0));
-    done += part;
+    const std::uint64_t end = std::min(last, round_down(from, alignment_) + kBounceSize);
+    VMM_CO_CHECK(co_await bounce_out(from, end, iov, done));
+    done += std::min(end - from, length - done);
   }
   co_return Result<void>();
+}
+
+// Writes what `iov` has from `done` on to the bytes from `from` on, up to `end`, a block's end.
+// Blocks that are written in part are read first.
+Task<Result<void>> FileStorage::bounce_out(std::uint64_t from, std::uint64_t end, IoVec iov,
+                                           std::uint64_t done) {
+  const std::uint64_t start = round_down(from, alignment_);
+  const std::uint64_t part = std::min(end - from, total_size(iov) - done);
+  const Budget::Share share = co_await bounces_.take(end - start);
+  AlignedBuffer bounce(end - start);
+  if (from != start || from + part != end) {
+    iovec first{bounce.data(), alignment_};
+    VMM_CO_CHECK(co_await read_rest(start, IoVec(&first, 1), 0));
+    if (end - start > alignment_) {
+      iovec last{bounce.data() + bounce.size() - alignment_, alignment_};
+      VMM_CO_CHECK(co_await read_rest(end - alignment_, IoVec(&last, 1), 0));
+    }
+  }
+  copy_from_iovec(iov, done, bounce.bytes().subspan(from - start, part));
+  iovec whole = bounce.as_iovec();
+  co_return co_await write_rest(start, IoVec(&whole, 1), 0);
 }
 
 // A device zeroes whole sectors, a file any bytes: [first_block(), end_of_blocks()) is what
@@ -307,6 +328,11 @@ Task<std::int64_t> FileStorage::fallocate_blocks(int mode, std::uint64_t offset,
   const std::uint64_t first = first_block(offset);
   const std::uint64_t end = end_of_blocks(offset + length);
   if (first >= end) co_return -EINVAL;
+  std::optional<BlockOrder::Change> change;
+  if (alignment_ > 1) {
+    change.emplace(order_, first, end, BlockOrder::Kind::kWhole);
+    if (change->must_wait()) co_await change->turn();
+  }
   std::int64_t result = 0;
   do {
     result = co_await loop_.fallocate(fd_.get(), mode, first, end - first);

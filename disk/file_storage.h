@@ -7,9 +7,11 @@
 #include <optional>
 #include <string>
 
+#include "disk/block_order.h"
 #include "disk/storage.h"
 #include "disk/write_merger.h"
 #include "vmm/core/unique_fd.h"
+#include "vmm/io/budget.h"
 #include "vmm/io/event_loop.h"
 #include "vmm/io/sync.h"
 
@@ -25,7 +27,9 @@ struct FileOptions {
   bool no_sync = false;    // sync() does nothing: cache=unsafe
   bool create = false;     // make it, or empty it; only where it is not locked by others
   bool no_follow = false;  // refuse a symbolic link as the last part of the path
-  FileOpener opener;       // for processes that may open nothing themselves
+  // Treat it as one that takes only whole blocks of so many bytes: for tests. A power of two.
+  std::uint32_t block_size = 1;
+  FileOpener opener;  // for processes that may open nothing themselves
 };
 
 class FileStorage : public Storage {
@@ -66,6 +70,8 @@ class FileStorage : public Storage {
   Task<Result<void>> write_rest(std::uint64_t offset, IoVec iov, std::uint64_t done);
   Task<Result<void>> bounced_read(std::uint64_t offset, IoVec iov);
   Task<Result<void>> bounced_write(std::uint64_t offset, IoVec iov);
+  Task<Result<void>> bounce_out(std::uint64_t from, std::uint64_t end, IoVec iov,
+                                std::uint64_t done);
   Task<Result<void>> write_zero_bytes(std::uint64_t offset, std::uint64_t length);
   Task<std::int64_t> fallocate_blocks(int mode, std::uint64_t offset, std::uint64_t length);
   Task<Result<void>> write_zero_edges(std::uint64_t offset, std::uint64_t length);
@@ -89,7 +95,8 @@ class FileStorage : public Storage {
   std::uint64_t size_ = 0;
   std::optional<Error> sync_failure_;
   WriteMerger merger_;
-  AsyncMutex partial_blocks_;  // held while blocks are read, changed in part and written back
+  BlockOrder order_;  // of changes, where alignment_ is more than 1
+  Budget bounces_;    // bytes of buffers for what is not aligned
 };
 
 }  // namespace vmm::disk

@@ -8,10 +8,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <random>
 
+#include "disk/aligned_buffer.h"
 #include "disk/open_disk.h"
 #include "disk/qcow/create.h"
+#include "disk/testing/loop_device.h"
 #include "vmm/core/testing/catch.h"
 
 namespace vmm::disk {
@@ -70,6 +74,113 @@ TEST_CASE("FileStorage: class L: any offset, length and address works with O_DIR
       REQUIRE(
           std::equal(seen.begin(), seen.end(), model.begin() + static_cast<std::ptrdiff_t>(from)));
     }
+  }
+}
+
+struct BlockChange {
+  enum class Kind { kWrite, kZero, kPunch };
+  Kind kind = Kind::kWrite;
+  std::uint64_t offset = 0, length = 0;
+  int delay = 0;  // turns of the loop
+};
+
+Task<void> make_change(FileStorage& file, EventLoop& loop, BlockChange change, char byte,
+                       bool& failed) {
+  for (int i = 0; i < change.delay; ++i) co_await loop.yield();
+  if (change.kind == BlockChange::Kind::kZero) {
+    failed |= !co_await file.write_zeroes(change.offset, change.length);
+  } else if (change.kind == BlockChange::Kind::kPunch) {
+    const Result<bool> punched = co_await file.punch(change.offset, change.length);
+    failed |= !punched;
+  } else {
+    AlignedBuffer bytes(change.length);
+    std::memset(bytes.data(), byte, bytes.size());
+    iovec whole = bytes.as_iovec();
+    failed |= !co_await file.writev(change.offset, IoVec(&whole, 1));
+  }
+}
+
+// Makes both changes at once on bytes of '.', and says what is wrong then: each byte must be what
+// one of those left that cover it.
+std::string make_both(FileStorage& file, EventLoop& loop, const BlockChange& a,
+                      const BlockChange& b) {
+  constexpr std::uint64_t kSize = 5 * 4096;
+  AlignedBuffer all(kSize);
+  std::memset(all.data(), '.', kSize);
+  iovec whole = all.as_iovec();
+  if (!loop.run_until(file.writev(0, IoVec(&whole, 1)))) return "cannot write";
+  bool failed = false;
+  Gate gate(loop);
+  spawn(gate, make_change(file, loop, a, 'a', failed));
+  spawn(gate, make_change(file, loop, b, 'b', failed));
+  loop.run_until(gate.close());
+  if (failed || !loop.run_until(file.readv(0, IoVec(&whole, 1)))) return "an operation failed";
+  const auto covers = [](const BlockChange& change, std::uint64_t at) {
+    return at >= change.offset && at < change.offset + change.length;
+  };
+  const auto makes = [](const BlockChange& change, char byte, char seen) {
+    if (change.kind == BlockChange::Kind::kWrite) return seen == byte;
+    return seen == 0 || (change.kind == BlockChange::Kind::kPunch && seen == '.');
+  };
+  for (std::uint64_t at = 0; at < kSize; ++at) {
+    const char seen = static_cast<char>(all.data()[at]);
+    const bool in_a = covers(a, at), in_b = covers(b, at);
+    const bool good =
+        in_a || in_b ? (in_a && makes(a, 'a', seen)) || (in_b && makes(b, 'b', seen)) : seen == '.';
+    if (!good) return "byte " + std::to_string(at) + " is " + std::to_string(int{seen});
+  }
+  return "";
+}
+
+// 4096 bytes a block. Both orders, and some turns between.
+void check_neighbours(EventLoop& loop, const std::string& path, const FileOptions& options) {
+  using Kind = BlockChange::Kind;
+  std::unique_ptr<FileStorage> file = *FileStorage::open(loop, path, options);
+  REQUIRE(file->alignment() == 4096);
+  const BlockChange parts[] = {{Kind::kWrite, 512, 512},
+                               {Kind::kWrite, 4096 + 100, 2 * 4096},
+                               {Kind::kWrite, 3 * 4096 - 512, 1024},
+                               {Kind::kWrite, 0, 1536}};
+  const BlockChange others[] = {
+      {Kind::kWrite, 0, 4096},        {Kind::kWrite, 4096, 2 * 4096}, {Kind::kWrite, 0, 5 * 4096},
+      {Kind::kZero, 0, 4096},         {Kind::kZero, 2048, 512},       {Kind::kZero, 3 * 4096, 4096},
+      {Kind::kPunch, 4096, 2 * 4096}, {Kind::kPunch, 3 * 4096, 512},  {Kind::kWrite, 3072, 512},
+      {Kind::kWrite, 4096, 4096},     {Kind::kZero, 1024, 3 * 4096}};
+  for (const BlockChange& part : parts) {
+    for (const BlockChange& other : others) {
+      for (int delay = -4; delay <= 4; ++delay) {
+        BlockChange a = part, b = other;
+        (delay < 0 ? a.delay : b.delay) = std::abs(delay);
+        CAPTURE(a.offset, a.length, static_cast<int>(b.kind), b.offset, b.length, delay);
+        CHECK(make_both(*file, loop, a, b) == "");
+        CHECK(make_both(*file, loop, b, a) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("FileStorage: writes beside one of a part of a block are neither lost nor undone",
+          "[disk]") {
+  for (EventLoop::Backend backend : {EventLoop::Backend::kAuto, EventLoop::Backend::kThreadPool}) {
+    std::unique_ptr<EventLoop> loop = *EventLoop::create(backend);
+    Directory directory;
+    FileOptions options;
+    options.block_size = 4096;
+    check_neighbours(*loop, directory.make("blocks", 5 * 4096), options);
+  }
+}
+
+TEST_CASE("FileStorage: the same on a device with sectors of 4096 bytes", "[disk]") {
+  const LoopDevice device(5 * 4096, 4096);
+  if (device.path().empty()) {
+    WARN("skipped: no loop device with sectors of 4096 bytes can be made; it needs root");
+    return;
+  }
+  for (EventLoop::Backend backend : {EventLoop::Backend::kAuto, EventLoop::Backend::kThreadPool}) {
+    std::unique_ptr<EventLoop> loop = *EventLoop::create(backend);
+    FileOptions options;
+    options.direct = true;
+    check_neighbours(*loop, device.path(), options);
   }
 }
 

@@ -2,6 +2,7 @@
 // Images in memory for tests of the qcow engine.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,14 +21,12 @@ class QcowFixture {
       : loop(*EventLoop::create()), max_delay_(max_delay), seed_(seed) {}
 
   void format(const FormatOptions& options) {
-    MemoryStorage storage(*loop, bytes);
-    require(loop->run_until(format_image(storage, options)));
+    require(loop->run_until(format_image(*make_storage(false), options)));
   }
 
   Result<std::unique_ptr<QcowDisk>> try_open(QcowOptions options = {},
                                              std::unique_ptr<Disk> backing = nullptr) {
-    auto storage =
-        std::make_unique<MemoryStorage>(*loop, bytes, max_delay_, ++seed_, options.read_only);
+    std::unique_ptr<Storage> storage = make_storage(options.read_only);
     Result<Header> header = loop->run_until(read_header(*storage));
     if (!header) return Unexpected(header.error());
     std::unique_ptr<Storage> data_file;
@@ -97,6 +96,10 @@ class QcowFixture {
   std::shared_ptr<MemoryStorage::Bytes> bytes = std::make_shared<MemoryStorage::Bytes>();
   // Of the data file, where the image has one.
   std::shared_ptr<MemoryStorage::Bytes> data = std::make_shared<MemoryStorage::Bytes>();
+  // What images are made and opened on; `bytes` unless a test has another.
+  std::function<std::unique_ptr<Storage>(bool read_only)> make_storage = [this](bool read_only) {
+    return std::make_unique<MemoryStorage>(*loop, bytes, max_delay_, ++seed_, read_only);
+  };
   std::unique_ptr<QcowDisk> disk;
 
  private:

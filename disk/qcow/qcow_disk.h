@@ -97,6 +97,8 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
   Task<Result<void>> apply_snapshot(std::string id_or_name);
   Task<Result<void>> delete_snapshot(std::string id_or_name);
   const std::vector<Snapshot>& snapshots() const { return snapshots_; }
+  // From now on the disk, which is open for reading only, shows what that one holds, in its size.
+  Task<Result<void>> show_snapshot(std::size_t index);
 
   // In bytes, a multiple of 512. What is cut off is lost; what is added reads as zeros, whatever
   // lay behind the disk's end: old data, a saved machine state, a longer backing file.
@@ -113,8 +115,8 @@ class QcowDisk final : public Disk, private TableCache::WriteBack {
                                       IoVec cluster);
 
   // Gives every cluster that starts at `from` (bytes) or behind it its place; `full` writes zeros
-  // there, else `reserve` asks the file system for the space. For images without a backing file
-  // that were just made (`from` is 0) or have just grown, from their old size on.
+  // there, else `reserve` asks the file system for the space. For images that were just made
+  // (`from` is 0) or have just grown, from their old size on; a backing file needs extended_l2.
   Task<Result<void>> preallocate(std::uint64_t from, bool reserve, bool full);
 
   // Changes what the header says and nothing else: the guest may see different data.

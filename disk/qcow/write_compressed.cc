@@ -105,6 +105,8 @@ Task<Result<void>> QcowDisk::leave_partial_cluster() {
 Task<Result<void>> QcowDisk::preallocate(std::uint64_t from, bool reserve, bool full) {
   AsyncMutex::Lock alone = co_await maintenance_.lock();
   VMM_CO_CHECK(check_maintenance());
+  // With a backing file a cluster gets its place, and its subclusters show what is behind them.
+  const bool shows = geometry_.extended_l2 && header().backing_file.empty();
   const std::uint64_t first = (from + geometry_.cluster_mask()) & ~geometry_.cluster_mask();
   for (GuestOffset at(first); at.value < size();) {
     VMM_CO_TRY(TableCache::Ref slice, co_await get_writable_slice(at));
@@ -138,7 +140,7 @@ Task<Result<void>> QcowDisk::preallocate(std::uint64_t from, bool reserve, bool 
     }
     for (std::uint64_t i = 0; i < run.count; ++i) {
       const L2Entry entry{geometry_.start_of(run.first + i).value | kCopied,
-                          geometry_.extended_l2 ? 0xffffffffu : 0};
+                          shows ? 0xffffffffu : 0};
       store_entry(slice.data(), format_.entry_index(at), geometry_, entry);
       at = at + geometry_.cluster_size();
     }

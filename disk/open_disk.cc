@@ -37,7 +37,7 @@ struct Chain {
   std::vector<File> files;
 };
 
-constexpr std::size_t kMaxChain = 64;
+constexpr std::size_t kMaxChain = 252;
 
 Result<void> enter(Chain& chain, const FileStorage& file) {
   struct stat info {};
@@ -273,7 +273,13 @@ Result<CacheMode> parse_cache_mode(std::string_view name) {
                   name));
 }
 
-Result<std::string> resolve_name(const std::string& image, const std::string& name) {
+Result<std::string> resolve_name(const std::string& image, const std::string& given) {
+  std::string name = given;
+  // QEMU's own way to name a file whose name has a colon.
+  if (constexpr std::string_view kFile = "file:"; name.starts_with(kFile)) {
+    name.erase(0, kFile.size());
+    if (!name.starts_with('/')) name.insert(0, "./");
+  }
   const std::size_t colon = name.find(':');
   if (colon != std::string::npos && colon < name.find('/')) {
     return fail(ErrorKind::kUnsupported,

@@ -22,7 +22,7 @@ inline constexpr std::size_t kMaxRequest = 4096;
 
 // Files that come with one request; as many as a chain of images may have, and an external data
 // file.
-inline constexpr std::size_t kMaxFiles = 65;
+inline constexpr std::size_t kMaxFiles = 253;
 
 struct GivenFile {
   std::string path;  // as images above it, or the request, name it

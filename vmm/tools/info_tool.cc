@@ -13,7 +13,7 @@ namespace vmm::tools {
 
 namespace {
 
-constexpr std::size_t kMaxChain = 200;  // layers; more is a mistake or an attack
+constexpr std::size_t kMaxChain = 252;  // layers; more is a mistake or an attack
 
 Result<std::vector<ImageInfo>> read_chain(Session& session, const InfoConfig& config) {
   std::vector<ImageInfo> chain;
@@ -26,7 +26,8 @@ Result<std::vector<ImageInfo>> read_chain(Session& session, const InfoConfig& co
     chain.push_back(std::move(info));
     if (!config.backing_chain || named.empty()) return chain;
     VMM_TRY(const std::string next, disk::resolve_name(path, named));
-    options.path = next;
+    options =
+        ImageOptions{.path = next, .format = options.format, .force_share = options.force_share};
     const bool circular = std::any_of(chain.begin(), chain.end(),
                                       [&](const ImageInfo& each) { return each.path == next; });
     if (circular || chain.size() == kMaxChain) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress: how far a long job is, on one line that is written again and again.
+// Progress: how far a long job is, on one line that is written again and again; on the error
+// stream when SIGUSR1 asks, as qemu-img does.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@ namespace vmm::tools {
 
 class Progress {
  public:
-  // Prints to `out` in steps of at least a per cent where `shown`, else nothing. `total` in any
-  // unit.
+  // Prints to `out` in steps of at least a per cent where `shown`, else only for a SIGUSR1.
+  // `total` in any unit.
   Progress(std::FILE* out, bool shown, std::uint64_t total);
   // Ends the line.
   ~Progress();
@@ -22,6 +23,8 @@ class Progress {
 
  private:
   void print();
+  void answer_signal();
+  double percent() const;
 
   std::FILE* out_;
   bool shown_;

@@ -34,6 +34,10 @@ vmm::Result<int> run(std::string_view program, std::span<char* const> values) {
   if (program == "vmm-io" || program == "qemu-io") {
     return disk_io_command({std::string(program), values});
   }
+  if (!values.empty() && std::string_view(values[0]) == "--version") {
+    fmt::print("vmm {}\n", vmm::kVersion);
+    return kExitSuccess;
+  }
   if (!values.empty() && values[0] == std::string_view("complete")) {
     return complete_command({"vmm complete", values.subspan(1)});
   }
@@ -51,11 +55,6 @@ int main(int argc, char** argv) {
   std::string_view program = values.empty() ? "vmm" : values[0];
   program.remove_prefix(program.rfind('/') + 1);
   if (!values.empty()) values = values.subspan(1);
-  if (!values.empty() && std::string_view(values[0]) == "--version") {
-    fmt::print("vmm {}\n", kVersion);
-    return cli::kExitSuccess;
-  }
-
   Result<int> status = run(program, values);
   if (status) return *status;
   fmt::print(stderr, "vmm: {}\n", status.error().message());

@@ -36,10 +36,14 @@ Result<int> disk_bench_command(const Arguments& arguments) {
                  "Options of the format, as l2-cache-size=1M,l2-cache-entry-size=4k");
   app.add_flag("--latency", config.latency, "Measure each request, and print percentiles");
   app.add_option("--output", config.output, "human, or json: with latencies and cache counters");
+  app.add_flag("--image-opts", config.image.is_option_list,
+               "IMAGE is a list driver=...,file.filename=...");
   app.add_option("IMAGE", config.image.path, "The image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
   config.random = random->given();
-  return tools::run_bench_tool(config, tools::Console{.program = arguments.speaker()});
+  const tools::Console console{.program = arguments.speaker()};
+  if (!read_names(console, {&config.image})) return kExitFailure;
+  return tools::run_bench_tool(config, console);
 }
 
 }  // namespace vmm::cli

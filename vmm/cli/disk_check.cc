@@ -23,9 +23,13 @@ Result<int> disk_check_command(const Arguments& arguments) {
   app.add_option("-T", cache, "Accepted, and has no effect");
   app.add_flag("-U,--force-share", config.image.force_share,
                "Although another process may be writing the image");
+  app.add_flag("--image-opts", config.image.is_option_list,
+               "IMAGE is a list driver=...,file.filename=...");
   app.add_option("IMAGE", config.image.path, "The image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
-  return tools::run_check(config, tools::Console{.program = arguments.speaker(), .quiet = quiet});
+  const tools::Console console{.program = arguments.speaker(), .quiet = quiet};
+  if (!read_names(console, {&config.image})) return kExitFailure;
+  return tools::run_check(config, console);
 }
 
 }  // namespace vmm::cli

@@ -24,6 +24,8 @@ Result<int> disk_compare_command(const Arguments& arguments) {
   app.add_flag("-p", config.progress, "Show how far it is");
   app.add_flag("-q", quiet, "Print errors only");
   app.add_flag("-U,--force-share", force_share, "Although other processes may be writing");
+  app.add_flag("--image-opts", config.first.is_option_list,
+               "Both names are lists driver=...,file.filename=...");
   app.add_option("IMAGE1", config.first.path, "The first image")->required();
   app.add_option("IMAGE2", config.second.path, "The second image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
@@ -38,6 +40,8 @@ Result<int> disk_compare_command(const Arguments& arguments) {
     }
     image->cache = *mode;
   }
+  config.second.is_option_list = config.first.is_option_list;
+  if (!read_names(console, {&config.first, &config.second})) return kExitUsage;
   return tools::run_compare(config, console);
 }
 

@@ -81,6 +81,9 @@ Result<void> apply(IoArguments& arguments) {
 }  // namespace
 
 Result<int> disk_io_command(const Arguments& arguments) {
+  if (!arguments.values.empty() && is_version_flag(arguments.values[0])) {
+    return print_version(arguments.program);
+  }
   CommandLine app("Reads, writes and inspects an image by short commands, in qemu-io's language");
   IoArguments io;
   declare(app, io);

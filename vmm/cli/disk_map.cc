@@ -16,9 +16,13 @@ Result<int> disk_map_command(const Arguments& arguments) {
   app.add_option("-l,--max-length", config.length, "How many bytes to look at");
   app.add_flag("-U,--force-share", config.image.force_share,
                "Although another process may be writing the image");
+  app.add_flag("--image-opts", config.image.is_option_list,
+               "IMAGE is a list driver=...,file.filename=...");
   app.add_option("IMAGE", config.image.path, "The image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
-  return tools::run_map(config, tools::Console{.program = arguments.speaker()});
+  const tools::Console console{.program = arguments.speaker()};
+  if (!read_names(console, {&config.image})) return kExitFailure;
+  return tools::run_map(config, console);
 }
 
 }  // namespace vmm::cli

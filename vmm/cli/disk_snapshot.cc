@@ -35,9 +35,12 @@ Result<int> disk_snapshot_command(const Arguments& arguments) {
   app.add_flag("-q", quiet, "Print errors only");
   app.add_flag("-U,--force-share", config.image.force_share,
                "Although another process may be writing the image");
+  app.add_flag("--image-opts", config.image.is_option_list,
+               "IMAGE is a list driver=...,file.filename=...");
   app.add_option("IMAGE", config.image.path, "The image")->required();
   if (const auto status = parse_tool(app, arguments)) return *status;
   const tools::Console console{.program = arguments.speaker(), .quiet = quiet};
+  if (!read_names(console, {&config.image})) return kExitFailure;
   if (!config.image.force_share) {
     if (const auto running = machine_that_writes(config.image.path)) {
       return steer_snapshot(*running, config, console);

@@ -29,10 +29,8 @@ Task<Result<BlockStatus>> qcow2_status(disk::qcow::QcowDisk& disk, std::uint64_t
   BlockStatus status{.start = offset, .layer = &disk};
   status.length = std::min(extent.start + extent.length, limit) - offset;
   // A subcluster without data may have its place already.
-  if (extent.allocated || disk.backing() == nullptr) {
-    status.has_offset = extent.has_offset;
-    status.offset = extent.offset + (offset - extent.start);
-  }
+  status.has_offset = extent.has_offset;
+  status.offset = extent.offset + (offset - extent.start);
   if (!extent.allocated) co_return co_await below(disk.backing(), status);
   status.present = true;
   status.zero = extent.zero;

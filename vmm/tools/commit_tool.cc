@@ -11,12 +11,13 @@
 #include "vmm/tools/copy_image.h"
 #include "vmm/tools/image_info.h"
 #include "vmm/tools/session.h"
+#include "vmm/tools/size.h"
 
 namespace vmm::tools {
 
 namespace {
 
-constexpr std::size_t kMaxLayers = 64;  // as in a chain that is opened
+constexpr std::size_t kMaxLayers = 252;  // as in a chain that is opened
 
 // Whether `name`, as the user wrote it, is the backing file that `info` names.
 bool names_backing_of(const ImageInfo& info, const std::string& name) {
@@ -74,6 +75,9 @@ Result<void> copy_down(Session& session, OpenedImage& overlay, OpenedImage& base
   CopyConfig copy;
   copy.target_zero_from = CopyConfig::kNowhere;
   copy.skip_absent = true;
+  if (!config.rate.empty()) {
+    VMM_TRY(copy.max_bytes_per_second, parse_rate(config.rate));
+  }
   Progress progress(console.out, config.progress && !console.quiet, size);
   const std::vector<disk::Disk*> sources = {&overlay.disk()};
   VMM_CHECK(session.wait(copy_image(session.loop(), sources, base, copy, progress)));
@@ -87,6 +91,9 @@ Result<void> empty(Session& session, OpenedImage& overlay) {
 }
 
 Result<int> run(const CommitConfig& config, const Console& console) {
+  if (!config.rate.empty()) {
+    VMM_CHECK(parse_rate(config.rate));
+  }
   VMM_TRY(Session session, Session::start());
   VMM_TRY(Chain chain, find_chain(session, config));
   VMM_TRY(const auto base, session.open(chain.base));

@@ -11,6 +11,7 @@ namespace vmm::tools {
 
 struct CommitConfig {
   ImageOptions image;
+  std::string rate;   // bytes a second; empty: no limit
   std::string base;   // as the chain's headers name it; empty: the image's own backing file
   bool keep = false;  // the overlay is not emptied; nor is it where a base is named
   bool progress = false;

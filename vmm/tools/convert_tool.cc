@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <optional>
 
 #include "vmm/tools/copy_image.h"
@@ -12,6 +13,7 @@
 #include "vmm/tools/file_name.h"
 #include "vmm/tools/session.h"
 #include "vmm/tools/size.h"
+#include "vmm/tools/snapshot_choice.h"
 
 namespace vmm::tools {
 
@@ -45,6 +47,9 @@ Result<CopyConfig> copy_config(const ConvertConfig& config,
     return fail(ErrorKind::kInvalid,
                 "Invalid number of coroutines. Allowed number of coroutines is between 1 and 16");
   }
+  if (!config.rate.empty()) {
+    VMM_TRY(copy.max_bytes_per_second, parse_rate(config.rate));
+  }
   if (config.target_is_zero && !config.no_create) {
     return fail(ErrorKind::kInvalid, "--target-is-zero requires use of -n flag");
   }
@@ -70,8 +75,13 @@ Result<Sources> open_sources(Session& session, const ConvertConfig& config) {
   VMM_TRY(options.cache, cache_mode(config.source_cache, "writeback", "source"));
   for (std::size_t i = 0; i + 1 < config.files.size(); ++i) {
     options.path = config.files[i];
+    options.is_option_list = config.source_image_opts;
     VMM_TRY(auto image, session.open(options));
     sources.push_back(std::move(image));
+  }
+  if (!config.snapshot.empty()) {
+    VMM_TRY(const SnapshotChoice choice, parse_snapshot_choice(config.snapshot));
+    VMM_CHECK(show_snapshot(session, *sources.front(), choice));
   }
   return sources;
 }
@@ -91,7 +101,7 @@ Result<NewImage> new_image(const ConvertConfig& config, std::uint64_t size) {
                 "Having a backing file for the target makes no sense when concatenating multiple "
                 "input images");
   }
-  if (!image.backing_file.empty() && image.backing_format.empty()) {
+  if (!image.backing_file.empty() && image.backing_format.empty() && !config.no_create) {
     return fail(ErrorKind::kInvalid, "Use of backing file requires explicit backing format: -F");
   }
   if (!image.size) image.size = size;
@@ -115,6 +125,7 @@ Result<std::unique_ptr<OpenedImage>> open_target(Session& session, const Convert
                                                  NewImage image, std::uint64_t size) {
   ImageOptions options;
   options.path = image.path;
+  options.is_option_list = config.target_image_opts;
   options.format = image.format;
   options.discard_unmap = true;
   // What a half-made copy holds is of no use to anybody: nothing has to be durable before the end.
@@ -135,11 +146,33 @@ Result<std::unique_ptr<OpenedImage>> open_target(Session& session, const Convert
   return target;
 }
 
+std::function<void(std::uint64_t, const Error&)> warn_of_unreadable(const Console& console) {
+  return [&console](std::uint64_t offset, const Error& error) {
+    if (!console.quiet) {
+      console.error("warning: error while reading offset {}: {}", offset, error.message());
+    }
+  };
+}
+
+bool asks_for_help(const ConvertConfig& config) {
+  return std::any_of(config.options.begin(), config.options.end(), names_help);
+}
+
 Result<int> run(const ConvertConfig& config, const Console& console) {
+  if (asks_for_help(config)) {
+    fmt::print(console.out, "{}", create_options_help(config.target_format));
+    return 0;
+  }
   if (config.files.size() < 2) {
     return fail(ErrorKind::kInvalid, "Must specify image file name: a source, and a target");
   }
   VMM_CHECK(copy_config(config, {}));  // before anything is opened
+  if (config.target_image_opts && !config.no_create) {
+    return fail(ErrorKind::kInvalid, "--target-image-opts requires use of -n flag");
+  }
+  if (config.files.size() > 2 && !config.snapshot.empty()) {
+    return fail(ErrorKind::kInvalid, "-l: a snapshot is read of one source only");
+  }
   VMM_TRY(Session session, Session::start());
   VMM_TRY(const Sources sources, open_sources(session, config));
   std::uint64_t size = 0;
@@ -150,7 +183,8 @@ Result<int> run(const ConvertConfig& config, const Console& console) {
   }
   VMM_TRY(NewImage image, new_image(config, size));
   VMM_TRY(const auto backing_size, size_of_backing(session, image));
-  VMM_TRY(const CopyConfig copy, copy_config(config, backing_size));
+  VMM_TRY(CopyConfig copy, copy_config(config, backing_size));
+  if (config.salvage) copy.on_unreadable = warn_of_unreadable(console);
   VMM_TRY(const auto target, open_target(session, config, std::move(image), size));
   Result<void> copied;
   {

@@ -21,13 +21,18 @@ struct ConvertConfig {
   std::string source_cache;
   std::string target_cache;
   std::string sparse_size;
+  std::string rate;      // bytes a second
+  std::string snapshot;  // of the source
   unsigned nr_workers = 8;
   bool compressed = false;
   bool out_of_order = false;
   bool no_create = false;
   bool target_is_zero = false;
+  bool salvage = false;  // what cannot be read becomes zeros
   bool progress = false;
   bool force_share = false;
+  bool source_image_opts = false;  // the names are lists of options
+  bool target_image_opts = false;
 };
 
 // The exit status.

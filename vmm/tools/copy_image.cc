@@ -11,6 +11,7 @@
 
 #include "vmm/io/iovec.h"
 #include "vmm/io/sync.h"
+#include "vmm/io/throttle.h"
 #include "vmm/tools/aligned_buffer.h"
 #include "vmm/tools/block_status.h"
 #include "vmm/tools/concatenation.h"
@@ -23,6 +24,7 @@ namespace {
 constexpr std::uint64_t kChunk = 2 << 20;              // bytes copied at once, at most
 constexpr std::uint64_t kCompressedChunk = 256 << 10;  // the same, to share among the threads
 constexpr unsigned kMaxThreads = 8;
+constexpr std::uint64_t kSector = 512;  // bytes
 
 bool all_zero(std::span<std::byte> bytes) {
   const iovec whole = as_iovec(bytes);
@@ -40,12 +42,13 @@ struct Piece {
 class Copier {
  public:
   Copier(EventLoop& loop, const std::vector<disk::Disk*>& sources, OpenedImage& target,
-         const CopyConfig& config, Progress& progress)
+         const CopyConfig& config, Progress& progress, Throttle* throttle)
       : loop_(loop),
         source_(sources),
         target_(target),
         config_(config),
         progress_(progress),
+        throttle_(throttle),
         next_mutex_(loop),
         turn_changed_(loop) {
     if (target.cluster_size() != 0) cluster_size_ = target.cluster_size();
@@ -70,6 +73,8 @@ class Copier {
   Task<Result<std::optional<Piece>>> next();
   Task<void> work();
   Task<Result<void>> copy(Piece piece, const AlignedBuffer& buffer);
+  Task<Result<BlockStatus>> look_up(std::uint64_t offset);
+  Task<Result<void>> read_source(std::uint64_t offset, std::span<std::byte> bytes);
   Task<Result<void>> write(std::uint64_t offset, std::span<std::byte> bytes);
   Task<Result<void>> write_sparse(std::uint64_t offset, std::span<std::byte> bytes);
   Task<Result<void>> write_compressed(std::uint64_t offset, std::span<std::byte> bytes);
@@ -92,6 +97,7 @@ class Copier {
   OpenedImage& target_;
   const CopyConfig& config_;
   Progress& progress_;
+  Throttle* const throttle_;           // null: no limit
   std::uint64_t cluster_size_ = 4096;  // of the target; what it is cheap to leave out
   std::uint64_t chunk_ = 0;
   std::optional<WorkerPool> pool_;
@@ -110,7 +116,7 @@ Task<Result<std::optional<Piece>>> Copier::next() {
   const AsyncMutex::Lock lock = co_await next_mutex_.lock();
   while (result_ && at_ < source_.size()) {
     if (at_ >= status_.end()) {
-      VMM_CO_TRY(status_, co_await source_.block_status(at_));
+      VMM_CO_TRY(status_, co_await look_up(at_));
     }
     // Compressed clusters are made whole, whatever their parts are in the source.
     const bool whole_clusters = config_.compressed;
@@ -141,6 +147,27 @@ Task<Result<std::optional<Piece>>> Copier::next() {
   co_return std::optional<Piece>();
 }
 
+// A sector whose place nobody can tell is tried as data, and becomes zeros then.
+Task<Result<BlockStatus>> Copier::look_up(std::uint64_t offset) {
+  Result<BlockStatus> status = co_await source_.block_status(offset);
+  if (status || !config_.on_unreadable) co_return status;
+  const std::uint64_t length = std::min(kSector - offset % kSector, source_.size() - offset);
+  co_return BlockStatus{.start = offset, .length = length, .present = true, .data = true};
+}
+
+Task<Result<void>> Copier::read_source(std::uint64_t offset, std::span<std::byte> bytes) {
+  Result<void> done = co_await source_.read(offset, bytes);
+  if (done || !config_.on_unreadable) co_return done;
+  for (std::uint64_t at = 0; at < bytes.size(); at += kSector) {
+    const auto sector = bytes.subspan(at, std::min<std::uint64_t>(kSector, bytes.size() - at));
+    done = co_await source_.read(offset + at, sector);
+    if (done) continue;
+    config_.on_unreadable(offset + at, done.error());
+    std::fill(sector.begin(), sector.end(), std::byte{0});
+  }
+  co_return Result<void>();
+}
+
 Task<void> Copier::work() {
   const AlignedBuffer buffer(chunk_);
   if (!buffer) {
@@ -151,6 +178,7 @@ Task<void> Copier::work() {
     const Result<std::optional<Piece>> piece = co_await next();
     if (!piece) fail_with(piece.error());
     if (!piece || !piece->has_value()) co_return;
+    if (throttle_ != nullptr) co_await throttle_->pass((*piece)->zero ? 0 : (*piece)->length);
     const Result<void> done = co_await copy(**piece, buffer);
     if (!done) fail_with(done.error());
     progress_.advance((*piece)->length);
@@ -163,7 +191,7 @@ Task<Result<void>> Copier::copy(Piece piece, const AlignedBuffer& buffer) {
   const auto bytes = buffer.span().first(read ? piece.length : 0);
   if (read && piece.zero) std::fill(bytes.begin(), bytes.end(), std::byte{0});
   if (read && !piece.zero) {
-    done = co_await source_.read(piece.offset, bytes);
+    done = co_await read_source(piece.offset, bytes);
     if (!done) {
       done = Unexpected(std::move(done).error().with_context(
           fmt::format("error while reading at byte {}", piece.offset)));
@@ -271,7 +299,13 @@ Task<Result<void>> Copier::zero(std::uint64_t offset, std::uint64_t length) {
 
 Task<Result<void>> copy_image(EventLoop& loop, const std::vector<disk::Disk*>& sources,
                               OpenedImage& target, const CopyConfig& config, Progress& progress) {
-  Copier copier(loop, sources, target, config, progress);
+  std::optional<Throttle> throttle;
+  if (config.max_bytes_per_second != 0) {
+    VMM_CO_TRY(UniqueFd timer, Throttle::make_timer());
+    throttle.emplace(loop, std::move(timer));
+    throttle->set_limits({.bytes = config.max_bytes_per_second});
+  }
+  Copier copier(loop, sources, target, config, progress, throttle ? &*throttle : nullptr);
   co_return co_await copier.run();
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct CopyConfig {
   static constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
   bool skip_backing = false;  // leave out what the sources have from their backing files
   bool skip_absent = false;   // and what no layer of theirs decides
+  std::uint64_t max_bytes_per_second = 0;  // 0: no limit
+  // Where it is there, what cannot be read becomes zeros, sector by sector, and this is told.
+  std::function<void(std::uint64_t offset, const Error& error)> on_unreadable;
 };
 
 // The sources follow each other in the target, which is large enough.

@@ -12,6 +12,7 @@
 #include "disk/qcow/qcow_disk.h"
 #include "disk/qcow1/header.h"
 #include "vmm/tools/file_name.h"
+#include "vmm/tools/image_name.h"
 #include "vmm/tools/opened_image.h"
 #include "vmm/tools/size.h"
 
@@ -43,11 +44,6 @@ const std::string* find_option(const NewImage& image, std::string_view name) {
     if (each == name) found = &value;
   }
   return found;
-}
-
-std::string preallocation_of(const NewImage& image) {
-  const std::string* value = find_option(image, "preallocation");
-  return value == nullptr ? "off" : *value;
 }
 
 // One option of a qcow2 image into `to`; false where the name is not known.
@@ -99,20 +95,6 @@ Result<FormatOptions> qcow2_options(const NewImage& image) {
     }
   }
   return options;
-}
-
-Result<void> check_raw_options(const NewImage& image) {
-  for (const auto& [name, value] : image.options) {
-    if (name == "preallocation") {
-      if (value != "off" && value != "falloc" && value != "full") {
-        return invalid(fmt::format("Unsupported preallocation mode '{}'", value));
-      }
-    } else if (name != "nocow" && name != "extent_size_hint") {
-      return invalid(fmt::format("Invalid parameter '{}'", name));
-    }
-  }
-  if (!image.backing_file.empty()) return invalid("raw images have no backing files");
-  return {};
 }
 
 Result<disk::qcow1::Header> qcow1_header(const NewImage& image) {
@@ -174,6 +156,7 @@ Task<Result<void>> preallocate_qcow2(EventLoop& loop, const NewImage& image) {
   ImageOptions options;
   options.path = image.path;
   options.format = "qcow2";
+  options.driver_options["backing"] = "off";
   VMM_CO_TRY(const auto opened, co_await OpenedImage::open(loop, std::move(options)));
   VMM_CO_CHECK(co_await opened->qcow2()->preallocate(0, how == "falloc", how == "full"));
   co_return co_await opened->disk().close();
@@ -182,9 +165,9 @@ Task<Result<void>> preallocate_qcow2(EventLoop& loop, const NewImage& image) {
 Task<Result<void>> create(EventLoop& loop, const NewImage& image) {
   // What can be refused is refused before anything is emptied.
   if (image.format == "qcow2") {
-    VMM_CO_TRY(const FormatOptions options, qcow2_options(image));
-    VMM_CO_CHECK(disk::qcow::header_for(options));
-    if (!options.backing_file.empty() && preallocation_of(image) != "off") {
+    VMM_CO_TRY(const disk::qcow::Header header, qcow2_header_of(image));
+    if (!image.backing_file.empty() && preallocation_of(image) != "off" &&
+        !header.geometry.extended_l2) {
       co_return fail(ErrorKind::kInvalid,
                      "Backing file and preallocation can only be used at the same time if "
                      "extended_l2 is enabled");
@@ -208,11 +191,36 @@ Task<Result<void>> create(EventLoop& loop, const NewImage& image) {
 
 }  // namespace
 
+std::string preallocation_of(const NewImage& image) {
+  const std::string* value = find_option(image, "preallocation");
+  return value == nullptr ? "off" : *value;
+}
+
+Result<void> check_raw_options(const NewImage& image) {
+  for (const auto& [name, value] : image.options) {
+    if (name == "preallocation") {
+      if (value != "off" && value != "falloc" && value != "full") {
+        return invalid(fmt::format("Unsupported preallocation mode '{}'", value));
+      }
+    } else if (name != "nocow" && name != "extent_size_hint") {
+      return invalid(fmt::format("Invalid parameter '{}'", name));
+    }
+  }
+  if (!image.backing_file.empty()) return invalid("raw images have no backing files");
+  return {};
+}
+
+Result<disk::qcow::Header> qcow2_header_of(const NewImage& image) {
+  VMM_TRY(const FormatOptions options, qcow2_options(image));
+  return disk::qcow::header_for(options);
+}
+
 Result<void> apply_create_options(const OptionList& options, NewImage& image) {
   for (const auto& [name, value] : options) {
     if (name == "size") {
       VMM_TRY(image.size, parse_size(value));
     } else if (name == "backing_file") {
+      if (value.empty()) return invalid("Expected backing file name, got empty string");
       image.backing_file = value;
     } else if (name == "backing_fmt") {
       image.backing_format = value;
@@ -259,6 +267,7 @@ std::string describe(const NewImage& image) {
 }
 
 Task<Result<void>> create_image(EventLoop& loop, NewImage image) {
+  image.path = local_path(image.path);
   Result<void> created = co_await create(loop, image);
   if (!created) co_return Unexpected(std::move(created).error().with_context(image.path));
   co_return created;

@@ -12,25 +12,6 @@ namespace vmm::tools {
 
 namespace {
 
-constexpr const char* kHelp = R"(Supported options:
-  backing_file=<str>       File name of a base image
-  backing_fmt=<str>        Format of the base image
-  cluster_size=<size>      Bytes of a cluster, 512 to 2M (default: 64k)
-  compat=<str>             0.10 (version 2) or 1.1 (version 3, the default)
-  compression_type=<str>   zlib (default) or zstd
-  data_file=<str>          File that holds the guest's data
-  data_file_raw=<on/off>   Keep that file valid as a raw image
-  extended_l2=<on/off>     32 subclusters for each cluster
-  lazy_refcounts=<on/off>  Postpone refcount updates
-  preallocation=<str>      off, metadata, falloc, full
-  refcount_bits=<num>      Width of a refcount: 1, 2, 4 ... 64 (default: 16)
-  size=<size>              Virtual disk size
-)";
-constexpr const char* kRawHelp = R"(Supported options:
-  preallocation=<str>      off, falloc, full
-  size=<size>              Virtual disk size
-)";
-
 Result<NewImage> new_image(const CreateConfig& config) {
   NewImage image;
   image.path = config.path;
@@ -77,8 +58,8 @@ Result<void> look_at_backing(Session& session, NewImage& image) {
 
 Result<int> run(const CreateConfig& config, const Console& console) {
   for (const std::string& text : config.options) {
-    if (text != "help" && text != "?") continue;
-    fmt::print(console.out, "{}", config.format == "qcow2" ? kHelp : kRawHelp);
+    if (!names_help(text)) continue;
+    fmt::print(console.out, "{}", create_options_help(config.format));
     return 0;
   }
   VMM_TRY(NewImage image, new_image(config));
@@ -91,6 +72,7 @@ Result<int> run(const CreateConfig& config, const Console& console) {
                 fmt::format("{}: Image creation needs a size parameter", image.path));
   }
   console.print("{}\n", describe(image));
+  std::fflush(console.out);  // before what goes wrong is told on the other stream
   VMM_CHECK(session.wait(create_image(session.loop(), std::move(image))));
   return 0;
 }

@@ -31,13 +31,17 @@ Result<bool> parse_switch(const std::string& name, std::string_view value) {
 
 Result<void> parse_driver_options(std::string_view text, ImageOptions& options) {
   VMM_TRY(const OptionList list, parse_option_list(text));
+  return apply_driver_list(list, options);
+}
+
+Result<void> apply_driver_list(const OptionList& list, ImageOptions& options) {
   for (const auto& [name, value] : list) {
     if (name == "driver") {
       options.format = value;
     } else if (name == "file.filename" || name == "filename") {
       options.path = value;
     } else if (name == "file.driver") {
-      if (value != "file") {
+      if (value != "file" && value != "host_device") {
         return fail(ErrorKind::kUnsupported,
                     fmt::format("file.driver={} is not supported, only local files", value));
       }
@@ -45,7 +49,9 @@ Result<void> parse_driver_options(std::string_view text, ImageOptions& options) 
       VMM_TRY(options.read_only, parse_switch(name, value));
     } else if (name == "force-share") {
       VMM_TRY(options.force_share, parse_switch(name, value));
-    } else if (name == "cache.direct") {
+    } else if (name == "file.locking") {
+      // Locks are taken in any case, unless force-share is asked for.
+    } else if (name == "cache.direct" || name == "file.cache.direct") {
       VMM_TRY(options.cache.direct, parse_switch(name, value));
     } else if (name == "cache.no-flush") {
       VMM_TRY(options.cache.no_flush, parse_switch(name, value));

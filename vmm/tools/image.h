@@ -12,6 +12,7 @@
 #include "vmm/core/result.h"
 #include "vmm/io/event_loop.h"
 #include "vmm/io/task.h"
+#include "vmm/tools/option_list.h"
 
 namespace vmm::tools {
 
@@ -25,8 +26,9 @@ struct CacheMode {
 Result<CacheMode> parse_cache_mode(std::string_view word);
 
 struct ImageOptions {
-  std::string path;
-  std::string format;  // empty: found out by looking
+  std::string path;             // as image_name.h has it
+  bool is_option_list = false;  // `path` is what --image-opts takes
+  std::string format;           // empty: found out by looking
   bool read_only = false;
   bool force_share = false;  // look at it although another process may be writing it
   bool snapshot = false;     // writes go to a temporary file
@@ -39,6 +41,7 @@ struct ImageOptions {
 // "driver=qcow2,file.filename=x,l2-cache-size=1M" into `options`: the driver is the format, the
 // file the path, and the rest are driver_options. "a,,b" in a value stands for "a,b".
 Result<void> parse_driver_options(std::string_view text, ImageOptions& options);
+Result<void> apply_driver_list(const OptionList& list, ImageOptions& options);
 
 // "unmap" or "on", "ignore" or "off"; false for another word.
 bool parse_discard_mode(std::string_view word, ImageOptions& options);

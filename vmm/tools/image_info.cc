@@ -10,6 +10,7 @@
 #include "disk/qcow/header.h"
 #include "disk/qcow1/header.h"
 #include "vmm/tools/file_name.h"
+#include "vmm/tools/image_name.h"
 #include "vmm/tools/size.h"
 
 namespace vmm::tools {
@@ -34,6 +35,58 @@ Qcow2Info qcow2_info(const disk::qcow::Header& header) {
   info.corrupt = header.has(Incompatible::kCorrupt);
   info.extended_l2 = header.geometry.extended_l2;
   return info;
+}
+
+std::vector<const char*> flags_of(const disk::qcow::Bitmap& bitmap) {
+  std::vector<const char*> flags;
+  if (bitmap.in_use) flags.push_back("in-use");
+  if (bitmap.automatic) flags.push_back("auto");
+  return flags;
+}
+
+// image-controlled: what a terminal would obey is shown as ?.
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+  }
+  return text;
+}
+
+// What is not in the header itself.
+Task<Result<void>> read_further(disk::Storage& storage, const disk::qcow::Header& header,
+                                Qcow2Info& info) {
+  VMM_CO_TRY(info.bitmaps, co_await disk::qcow::load_bitmaps(storage, header));
+  info.aes = header.crypt_method == 1;
+  if (header.crypt_method == 2) {
+    VMM_CO_TRY(info.luks, co_await read_luks_info(storage, header));
+  }
+  co_return Result<void>();
+}
+
+void print_bitmaps(std::FILE* out, const std::vector<disk::qcow::Bitmap>& bitmaps) {
+  if (bitmaps.empty()) return;
+  fmt::print(out, "    bitmaps:\n");
+  for (std::size_t i = 0; i < bitmaps.size(); ++i) {
+    fmt::print(out, "        [{}]:\n            flags:\n", i);
+    std::size_t nr_flags = 0;
+    for (const char* flag : flags_of(bitmaps[i])) {
+      fmt::print(out, "                [{}]: {}\n", nr_flags++, flag);
+    }
+    fmt::print(out, "            name: {}\n            granularity: {}\n",
+               printable(bitmaps[i].name), bitmaps[i].granularity);
+  }
+}
+
+Json bitmaps_json(const std::vector<disk::qcow::Bitmap>& bitmaps) {
+  Json list = Json::array();
+  for (const disk::qcow::Bitmap& bitmap : bitmaps) {
+    Json flags = Json::array();
+    for (const char* flag : flags_of(bitmap)) flags.push(flag);
+    Json json = Json::object();
+    json.add("flags", std::move(flags)).add("name", bitmap.name);
+    list.push(std::move(json.add("granularity", bitmap.granularity)));
+  }
+  return list;
 }
 
 // 0: not a qcow image.
@@ -82,6 +135,7 @@ Task<Result<ImageInfo>> read_info(EventLoop& loop, const ImageOptions& options) 
   info.backing_file = header.backing_file;
   info.backing_format = header.text(disk::qcow::ExtensionType::kBackingFormat).value_or("");
   info.qcow2 = qcow2_info(header);
+  VMM_CO_CHECK(co_await read_further(*storage, header, *info.qcow2));
   VMM_CO_TRY(info.snapshots, co_await disk::qcow::load_snapshots(*storage, header));
   co_return info;
 }
@@ -112,6 +166,7 @@ std::string ImageInfo::full_backing_file() const {
 }
 
 Task<Result<ImageInfo>> read_image_info(EventLoop& loop, ImageOptions options) {
+  VMM_CO_CHECK(resolve_image_name(options));
   Result<ImageInfo> info = co_await read_info(loop, options);
   if (!info) {
     co_return Unexpected(
@@ -125,7 +180,13 @@ void print_qcow2_info(const Console& console, const Qcow2Info& info) {
   fmt::print(out, "    compat: {}\n", info.version_3 ? "1.1" : "0.10");
   fmt::print(out, "    compression type: {}\n", info.zstd ? "zstd" : "zlib");
   if (info.version_3) fmt::print(out, "    lazy refcounts: {}\n", info.lazy_refcounts);
+  print_bitmaps(out, info.bitmaps);
   fmt::print(out, "    refcount bits: {}\n", info.refcount_bits);
+  if (info.aes) fmt::print(out, "    encrypt:\n        format: aes\n");
+  if (info.luks) {
+    fmt::print(out, "    encrypt:\n");
+    print_luks_info(console, *info.luks);
+  }
   if (info.data_file) {
     fmt::print(out, "    data file: {}\n", *info.data_file);
     fmt::print(out, "    data file raw: {}\n", info.data_file_raw);
@@ -194,7 +255,10 @@ Json image_info_json(const ImageInfo& info) {
     data.add("compat", info.qcow2->version_3 ? "1.1" : "0.10");
     data.add("compression-type", info.qcow2->zstd ? "zstd" : "zlib");
     if (info.qcow2->version_3) data.add("lazy-refcounts", info.qcow2->lazy_refcounts);
+    if (!info.qcow2->bitmaps.empty()) data.add("bitmaps", bitmaps_json(info.qcow2->bitmaps));
     data.add("refcount-bits", info.qcow2->refcount_bits);
+    if (info.qcow2->aes) data.add("encrypt", Json(Json::object().add("format", "aes")));
+    if (info.qcow2->luks) data.add("encrypt", luks_info_json(*info.qcow2->luks));
     if (info.qcow2->data_file) {
       data.add("data-file", *info.qcow2->data_file);
       data.add("data-file-raw", info.qcow2->data_file_raw);

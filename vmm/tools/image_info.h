@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "disk/qcow/bitmap_directory.h"
 #include "disk/qcow/snapshot_table.h"
 #include "vmm/core/result.h"
 #include "vmm/io/event_loop.h"
@@ -14,6 +15,7 @@
 #include "vmm/tools/console.h"
 #include "vmm/tools/image.h"
 #include "vmm/tools/json.h"
+#include "vmm/tools/luks_info.h"
 
 namespace vmm::tools {
 
@@ -26,6 +28,9 @@ struct Qcow2Info {
   bool data_file_raw = false;
   bool corrupt = false;
   bool extended_l2 = false;
+  std::vector<disk::qcow::Bitmap> bitmaps;
+  bool aes = false;              // encrypted in the old way
+  std::optional<LuksInfo> luks;  // encrypted
 };
 
 struct ImageInfo {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "vmm/tools/image_name.h"
 #include "vmm/tools/io_command.h"
 
 namespace vmm::tools {
@@ -55,6 +56,10 @@ bool IoShell::open(ImageOptions options) {
     return false;
   }
   const std::string path = options.path;
+  if (Result<void> named = resolve_image_name(options); !named) {
+    console_.error("can't open device {}: {}", path, named.error().message());
+    return false;
+  }
   auto image = wait(OpenedImage::open(loop_, std::move(options)));
   if (!image) {
     console_.error("can't open device {}: {}", path, image.error().message());

@@ -43,6 +43,9 @@ Result<void> apply_driver_options(const ImageOptions& from, disk::DiskOptions& t
         return fail(ErrorKind::kInvalid, "backing expects on or off");
       }
       to.backing = value == "on" ? disk::BackingPolicy::kOpen : disk::BackingPolicy::kIgnore;
+    } else if (name == "lazy-refcounts" || name.starts_with("pass-discard-") ||
+               name == "cache-clean-interval" || name.starts_with("overlap-check")) {
+      // Known, and without an effect: the engine always keeps refcounts and checks for overlaps.
     } else if (name == "detect-zeroes") {
       to.detect_zeroes = value == "on" || value == "unmap";
     } else {

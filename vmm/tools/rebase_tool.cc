@@ -63,13 +63,15 @@ Task<Result<void>> keep_contents(disk::qcow::QcowDisk& overlay, disk::Disk* back
   co_return Result<void>();
 }
 
-Result<std::unique_ptr<OpenedImage>> open_backing(Session& session, const RebaseConfig& config) {
+Result<std::unique_ptr<OpenedImage>> open_backing(Session& session, const RebaseConfig& config,
+                                                  const std::string& overlay) {
   if (config.backing_file.empty() || config.unsafe) return std::unique_ptr<OpenedImage>();
   ImageOptions options;
-  VMM_TRY(options.path, disk::resolve_name(config.image.path, config.backing_file));
+  VMM_TRY(options.path, disk::resolve_name(overlay, config.backing_file));
   options.format = config.backing_format;
   options.read_only = true;
   options.cache = config.source_cache;
+  options.force_share = config.force_share;
   return session.open(std::move(options));
 }
 
@@ -84,7 +86,18 @@ Result<void> check_snapshots(Session& session, disk::qcow::QcowDisk& overlay) {
                           *over));
 }
 
+Result<void> check_words(const RebaseConfig& config) {
+  if (!config.unsafe && !config.names_backing) {
+    return fail(ErrorKind::kInvalid, "Must specify backing file (-b) or use unsafe mode (-u)");
+  }
+  const std::string& format = config.backing_format;
+  if (format.empty() || format == "file" || format == "host_device") return {};
+  VMM_CHECK(disk::parse_format(format));
+  return {};
+}
+
 Result<int> run(const RebaseConfig& config, const Console& console) {
+  VMM_CHECK(check_words(config));
   if (!config.backing_file.empty() && config.backing_format.empty()) {
     return fail(ErrorKind::kInvalid,
                 fmt::format("Could not change the backing file to '{}': backing format must be "
@@ -103,7 +116,7 @@ Result<int> run(const RebaseConfig& config, const Console& console) {
   if (!config.unsafe) {
     VMM_CHECK(check_snapshots(session, *image->qcow2()));
   }
-  VMM_TRY(const auto backing, open_backing(session, config));
+  VMM_TRY(const auto backing, open_backing(session, config, image->options().path));
   if (!config.unsafe) {
     Progress progress(console.out, config.progress && !console.quiet, image->disk().size());
     disk::Disk* below = backing ? &backing->disk() : nullptr;

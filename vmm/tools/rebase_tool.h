@@ -12,10 +12,12 @@ namespace vmm::tools {
 
 struct RebaseConfig {
   ImageOptions image;
-  std::string backing_file;  // empty: none
+  std::string backing_file;   // empty: none
+  bool names_backing = true;  // without it, only the name of the old one can be dropped
   std::string backing_format;
   CacheMode source_cache;
-  bool unsafe = false;  // only the name changes; the user says the contents are the same
+  bool force_share = false;  // of the backing file
+  bool unsafe = false;       // only the name changes; the user says the contents are the same
   bool progress = false;
 };
 

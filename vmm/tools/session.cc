@@ -3,10 +3,13 @@
 
 #include <fmt/core.h>
 
+#include "vmm/tools/image_name.h"
+
 namespace vmm::tools {
 
 Result<std::unique_ptr<OpenedImage>> Session::open(ImageOptions options) {
   const std::string path = options.path;
+  VMM_CHECK(resolve_image_name(options));
   Result<std::unique_ptr<OpenedImage>> image = wait(OpenedImage::open(*loop_, std::move(options)));
   if (!image) {
     return Unexpected(

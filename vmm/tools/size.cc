@@ -76,6 +76,13 @@ Result<std::uint64_t> parse_size(std::string_view text, std::uint64_t default_un
   return bytes;
 }
 
+Result<std::uint64_t> parse_rate(std::string_view text) {
+  const Result<std::uint64_t> rate = parse_size(text);
+  if (rate && *rate > 0) return rate;
+  return fail(ErrorKind::kInvalid,
+              fmt::format("-r {}: not a rate: write bytes a second, as 512k or 10M", text));
+}
+
 std::string format_size(double bytes) {
   struct Unit {
     double factor;

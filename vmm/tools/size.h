@@ -22,4 +22,7 @@ std::string format_size(double bytes);
 // As `info` writes them, in three significant digits: 1536 -> "1.5 KiB", 67108864 -> "64 MiB".
 std::string format_size_short(std::uint64_t bytes);
 
+// Bytes a second, at least 1, as -r of qemu-img takes them.
+Result<std::uint64_t> parse_rate(std::string_view text);
+
 }  // namespace vmm::tools

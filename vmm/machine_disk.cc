@@ -157,6 +157,7 @@ MachineDisk::Image MachineDisk::image() const {
 
 void MachineDisk::set_image(Image image) {
   std::lock_guard lock(image_mutex_);
+  image.nr = image_.nr + 1;
   image_ = std::move(image);
 }
 
@@ -168,9 +169,11 @@ bool MachineDisk::is_empty() const {
   return is_bay() && path().empty();
 }
 
-// `done`: what the log says then.
-Task<void> MachineDisk::maintain_now(Work work, std::string done, Promise promise) {
-  auto checked = [this, &work] { return disk_ ? work() : no_disk(); };
+// `done`: what the log says then. `nr`: of the image that it was asked for; by now there may be
+// another one in its place.
+Task<void> MachineDisk::maintain_now(Work work, std::string done, std::uint64_t nr,
+                                     Promise promise) {
+  auto checked = [this, &work, nr] { return disk_ && image().nr == nr ? work() : no_disk(); };
   const std::string name = path();
   Result<void> result = co_await blk_->maintain(std::move(checked));
   if (result) {
@@ -192,25 +195,28 @@ Result<void> MachineDisk::run(std::function<Task<void>(Promise)> start) {
 }
 
 Result<void> MachineDisk::maintain(Work work, std::string done) {
-  return run([this, work = std::move(work), done = std::move(done)](Promise promise) {
-    return maintain_now(work, done, std::move(promise));
-  });
+  return run([this, work = std::move(work), done = std::move(done), nr = image().nr](
+                 Promise promise) { return maintain_now(work, done, nr, std::move(promise)); });
 }
 
-Task<Result<void>> MachineDisk::put(std::unique_ptr<disk::Disk>& disk, Image image) {
+Task<Result<void>> MachineDisk::put(std::unique_ptr<disk::Disk>& disk, Image image,
+                                    RateLimits limits) {
   if (disk_) co_return fail(ErrorKind::kBusy, "the place is taken");
   disk_ = std::move(disk);
   bay_->put(disk_.get());
+  blk_->disk_replaced();
   image.format = disk_->format();
   image.read_only = disk_->read_only();
+  blk_->set_rate_limits(limits);
   set_image(std::move(image));
   co_return Result<void>();
 }
 
 Task<Result<void>> MachineDisk::open_and_put(disk::DiskOptions options, Image image) {
+  const RateLimits limits{options.max_operations, options.max_bytes};
   VMM_CO_TRY(std::unique_ptr<disk::Disk> disk,
              co_await disk::open_disk(thread_->loop(), std::move(options)));
-  auto work = [this, &disk, &image] { return put(disk, std::move(image)); };
+  auto work = [this, &disk, &image, limits] { return put(disk, std::move(image), limits); };
   Result<void> done = co_await blk_->maintain(std::move(work));
   if (!done && disk) (void)co_await disk->close();
   co_return done;
@@ -225,7 +231,6 @@ Task<void> MachineDisk::insert_now(disk::DiskOptions options, Image image, Promi
 
 Result<void> MachineDisk::insert(disk::DiskOptions options, FileId id,
                                  std::shared_ptr<AttachedDisk> kept) {
-  blk_->set_rate_limits({options.max_operations, options.max_bytes});
   Image image;
   image.path = options.path;
   image.id = id;
@@ -244,6 +249,7 @@ std::shared_ptr<AttachedDisk> MachineDisk::take_kept() {
 Task<Result<void>> MachineDisk::take_out() {
   Result<void> closed = co_await disk_->close();
   bay_->put(nullptr);
+  blk_->disk_replaced();
   disk_.reset();
   set_image({});
   co_return closed;

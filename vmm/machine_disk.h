@@ -102,14 +102,15 @@ class MachineDisk {
     bool read_only = false;
     FileId id;
     std::shared_ptr<AttachedDisk> kept;  // of a bay's
+    std::uint64_t nr = 0;                // of those that have been in the place
   };
   using Promise = std::shared_ptr<std::promise<Result<void>>>;
   using Work = std::function<Task<Result<void>>()>;
   Result<void> maintain(Work work, std::string done);
-  Task<void> maintain_now(Work work, std::string done, Promise promise);
+  Task<void> maintain_now(Work work, std::string done, std::uint64_t nr, Promise promise);
   Task<void> insert_now(disk::DiskOptions options, Image image, Promise promise);
   Task<Result<void>> open_and_put(disk::DiskOptions options, Image image);
-  Task<Result<void>> put(std::unique_ptr<disk::Disk>& disk, Image image);
+  Task<Result<void>> put(std::unique_ptr<disk::Disk>& disk, Image image, RateLimits limits);
   Task<Result<void>> take_out();
   Result<void> run(std::function<Task<void>(Promise)> start);
   Result<void> check_snapshots() const;

@@ -137,23 +137,27 @@ Task<void> Blk::serve_chain(QueueServer::Queue& queue, Chain chain) {
   }
   BlkStatus answer = request.verdict;
   if (answer == BlkStatus::kOk) {
-    if (held_ || throttle_.limited()) co_await wait_for_turn(request);
-    ++nr_executing_;
-    answer = co_await execute(request);
-    --nr_executing_;
-    if (held_) drained_.notify_all();
+    const std::uint64_t made_for = nr_replaced_;
+    while (held_) co_await unheld_.wait();
+    answer = BlkStatus::kIoError;
+    if (made_for == nr_replaced_) answer = co_await execute_in_turn(request);
   }
   count(request, answer, taken);
   *request.status = static_cast<std::byte>(answer);
   server_.complete(queue, chain, request.nr_written(answer));
 }
 
-Task<void> Blk::wait_for_turn(const BlkRequest& request) {
-  const bool moves_data = request.type == BlkType::kIn || request.type == BlkType::kOut;
+// From its first line on the request is the present disk's, which maintain() keeps in its place.
+Task<BlkStatus> Blk::execute_in_turn(const BlkRequest& request) {
+  ++nr_executing_;
   if (throttle_.limited() && request.type != BlkType::kGetId) {
+    const bool moves_data = request.type == BlkType::kIn || request.type == BlkType::kOut;
     co_await throttle_.pass(moves_data ? request.length : 0);
   }
-  while (held_) co_await unheld_.wait();
+  const BlkStatus answer = co_await execute(request);
+  --nr_executing_;
+  if (held_) drained_.notify_all();
+  co_return answer;
 }
 
 // A driver that resets waits for its requests, but not for their turn.
@@ -175,9 +179,13 @@ RateLimits Blk::rate_limits() const {
 
 Task<Result<void>> Blk::maintain(std::function<Task<Result<void>>()> work) {
   const AsyncMutex::Lock lock = co_await maintenance_.lock();
+  // What the driver has asked for by now it has asked of the disk as it is.
+  server_.take_available();
   held_ = true;
+  throttle_.open();
   // Who waits for retry() is not waited for: that may be for ever.
   while (nr_executing_ > nr_waiting_.load()) co_await drained_.wait();
+  if (!server_.stopping()) throttle_.close();
   Result<void> done;
   if (waiting()) {
     done = fail(ErrorKind::kBusy, "a change that failed waits to be tried again");
@@ -271,6 +279,7 @@ Task<BlkStatus> Blk::execute(const BlkRequest& request) {
 }
 
 Task<BlkStatus> Blk::execute_ranges(const BlkRequest& request) {
+  const bool write_back = write_back_.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < request.nr_ranges(); ++i) {
     BlkRange range = request.range(i, limits_);
     if (range.verdict != BlkStatus::kOk) co_return range.verdict;
@@ -284,7 +293,7 @@ Task<BlkStatus> Blk::execute_ranges(const BlkRequest& request) {
       if (!again) co_return judge(done, what, range.offset, range.length);
     }
   }
-  if (write_back_.load(std::memory_order_relaxed)) co_return BlkStatus::kOk;
+  if (write_back && write_back_.load(std::memory_order_relaxed)) co_return BlkStatus::kOk;
   co_return co_await flush();
 }
 
@@ -294,9 +303,12 @@ Task<Result<void>> Blk::change_range(BlkType type, BlkRange range) {
   return disk_.write_zeroes(range.offset, range.length, mode);
 }
 
+// The driver may switch the write cache meanwhile: what was asked for without it stays so.
 Task<Result<void>> Blk::write(const BlkRequest& request) {
+  const bool write_back = write_back_.load(std::memory_order_relaxed);
   Result<void> done = co_await disk_.writev(request.offset, request.data);
-  if (done && !write_back_.load(std::memory_order_relaxed)) done = co_await disk_.flush();
+  const bool stable = !write_back || !write_back_.load(std::memory_order_relaxed);
+  if (done && stable) done = co_await disk_.flush();
   co_return done;
 }
 

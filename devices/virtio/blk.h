@@ -89,10 +89,14 @@ class Blk final : public Device, private QueueServer::Handler {
   void set_rate_limits(RateLimits limits);
   RateLimits rate_limits() const;
 
-  // On the loop's thread: does `work` on the disk while no request is under way; those that come
-  // meanwhile wait. If the disk has another size then, the driver is told. Fails with kBusy, and
-  // does nothing, while requests wait for retry(). The device must stay until it is done.
+  // On the loop's thread: does `work` on the disk while no request is under way. Those that have
+  // come are carried out before, whatever the rate; those that come meanwhile wait. If the disk has
+  // another size then, the driver is told. Fails with kBusy, and does nothing, while requests wait
+  // for retry(). The device must stay until it is done.
   Task<Result<void>> maintain(std::function<Task<Result<void>>()> work);
+  // For `work`: another disk is in the place now, or none. Requests that came for the one before
+  // fail.
+  void disk_replaced() { ++nr_replaced_; }
 
  private:
   // Written on the loop's thread alone.
@@ -105,7 +109,7 @@ class Blk final : public Device, private QueueServer::Handler {
   // On the loop's thread.
   void on_activate(const Activation& activation) override;
   Task<void> serve_chain(QueueServer::Queue& queue, Chain chain) override;
-  Task<void> wait_for_turn(const BlkRequest& request);
+  Task<BlkStatus> execute_in_turn(const BlkRequest& request);
   Task<BlkStatus> execute(const BlkRequest& request);
   Task<BlkStatus> execute_ranges(const BlkRequest& request);
   void count(const BlkRequest& request, BlkStatus answer, Clock::time_point taken);
@@ -137,8 +141,10 @@ class Blk final : public Device, private QueueServer::Handler {
   Throttle throttle_;
   std::atomic<std::uint64_t> max_operations_, max_bytes_;  // the throttle's, for other threads
   Transport* transport_ = nullptr;  // once the device was activated; outlives it
-  unsigned nr_executing_ = 0;       // requests that use the disk, or wait to be retried
-  bool held_ = false;               // no request starts to: maintain() is at work
+  // Requests that are the present disk's: they wait for their turn, use it, or wait to be retried.
+  unsigned nr_executing_ = 0;
+  bool held_ = false;              // no request becomes one: maintain() is at work
+  std::uint64_t nr_replaced_ = 0;  // tells the disk that a request was made for
   WaitQueue unheld_, drained_;
   AsyncMutex maintenance_;
   WaitQueue failed_;  // those that wait to be retried

@@ -231,6 +231,121 @@ TEST_CASE("Blk: nothing is done to a disk while a failed change waits", "[blk]")
   CHECK(bench.wait_for([&] { return bench.status_of(write) == kOk; }));
 }
 
+Task<Result<void>> exchange(Blk* blk, testing::MemoryDisk* disk, std::vector<std::byte>* other) {
+  disk->bytes.swap(*other);
+  blk->disk_replaced();
+  co_return Result<void>();
+}
+
+// As a bay does: A is in the place, then B.
+struct Exchange {
+  explicit Exchange(Bench& its_bench) : bench(its_bench), other(its_bench.disk.bytes.size()) {}
+  void start() {
+    auto work = [this] { return exchange(&bench.blk, &bench.disk, &other); };
+    spawn(gate, maintain(bench.blk, work, answer));
+  }
+  bool finish() {
+    return bench.wait_for([&] { return answer == "done"; });
+  }
+  BlkCommand send(std::uint64_t sector) {
+    const BlkCommand write = bench.command(BlkType::kOut, sector, 512);
+    bench.fill(write.data, 512, 0x77);
+    bench.queue().add(write.buffers());
+    bench.driver->kick(0);
+    return write;
+  }
+  bool answered(const BlkCommand& command, std::uint8_t status) {
+    return bench.wait_for([&] { return bench.status_of(command) == status; });
+  }
+  static auto nr_written(const std::vector<std::byte>& bytes) {
+    return std::count(bytes.begin(), bytes.end(), std::byte{0x77}) / 512;
+  }
+
+  Bench& bench;
+  std::vector<std::byte> other;  // B's bytes, then A's
+  std::string answer;
+  Gate gate{bench.loop};
+};
+
+TEST_CASE("Blk: requests that wait for their turn do not reach the next disk", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.limits = {.operations = 1};
+  Bench bench(options);
+  bench.start();
+  Exchange bay(bench);
+  std::vector<BlkCommand> writes;
+  for (std::uint64_t sector = 0; sector < 4; ++sector) writes.push_back(bay.send(sector));
+  bench.settle();
+  bay.start();
+  REQUIRE(bay.finish());
+  for (const BlkCommand& write : writes) CHECK(bay.answered(write, kOk));
+  CHECK(bay.nr_written(bay.other) == 4);
+  CHECK(bay.nr_written(bench.disk.bytes) == 0);
+  // The rate holds for the next ones.
+  const BlkCommand late = bay.send(9);
+  bench.settle();
+  CHECK(bay.nr_written(bench.disk.bytes) == 0);
+  bench.blk.set_rate_limits({});
+  CHECK(bay.answered(late, kOk));
+  CHECK(bay.nr_written(bench.disk.bytes) == 1);
+}
+
+TEST_CASE("Blk: requests that are in the ring do not reach the next disk", "[blk]") {
+  Bench bench;
+  bench.start();
+  bench.settle();
+  Exchange bay(bench);
+  const BlkCommand write = bay.send(0);  // no turn of the loop has come yet
+  bay.start();
+  REQUIRE(bay.finish());
+  CHECK(bay.answered(write, kOk));
+  CHECK(bay.nr_written(bay.other) == 1);
+  CHECK(bay.nr_written(bench.disk.bytes) == 0);
+}
+
+TEST_CASE("Blk: requests that come while a disk is exchanged fail", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.limits = {.operations = 1000};
+  Bench bench(options);
+  bench.start();
+  Exchange bay(bench);
+  bench.disk.hold();
+  const BlkCommand before = bay.send(0);
+  REQUIRE(bench.wait_for([&] { return bench.disk.nr_waiting() == 1; }));
+  bay.start();
+  const BlkCommand meanwhile = bay.send(1);
+  bench.settle();
+  bench.disk.release();
+  REQUIRE(bay.finish());
+  CHECK(bay.answered(before, kOk));
+  CHECK(bay.answered(meanwhile, kIoError));
+  CHECK(bay.nr_written(bay.other) == 1);
+  CHECK(bay.nr_written(bench.disk.bytes) == 0);
+  CHECK(bay.answered(bay.send(2), kOk));
+  CHECK(bay.nr_written(bench.disk.bytes) == 1);
+}
+
+TEST_CASE("Blk: a reset while a disk is maintained does not wait for turns afterwards", "[blk]") {
+  BlkBenchOptions options;
+  options.blk.limits = {.bytes = 1};
+  Bench bench(options);
+  bench.start();
+  bench.disk.hold();
+  Exchange bay(bench);
+  bay.send(0);
+  REQUIRE(bench.wait_for([&] { return bench.disk.nr_waiting() == 1; }));
+  bay.start();
+  bench.settle();
+  for (std::uint64_t sector = 1; sector < 4; ++sector) bay.send(sector);
+  bench.settle();
+  bench.driver->set_status(0);
+  bench.settle();
+  bench.disk.release();
+  CHECK(bench.wait_for([&] { return bench.driver->status() == 0; }));  // years, were they obeyed
+  REQUIRE(bay.finish());
+  CHECK(bay.nr_written(bay.other) == 1);
+}
+
 // kvmtool never completed these: the guest hung.
 TEST_CASE("Blk: a request of unknown type is completed as unsupported", "[blk]") {
   Bench bench;

@@ -79,18 +79,13 @@ Task<void> QueueServer::serve_queue(Queue& queue) {
   // A driver that never stops adding must not keep completions and other queues from their turn.
   std::uint16_t budget = ring.size();
   while (!stopping_ && !queue.given_up) {
-    Result<std::optional<Chain>> popped = ring.pop();
-    if (!popped) {
-      give_up(queue, popped.error());
-      co_return;
-    }
-    if (popped->has_value()) {
-      spawn(gate_, handler_.serve_chain(queue, **std::move(popped)));
+    if (serve_next(queue)) {
       if (--budget > 0) continue;
       budget = ring.size();
       co_await loop_.yield();
       continue;
     }
+    if (queue.given_up) co_return;
     if (!ring.enable_kicks()) continue;
     std::int64_t count = co_await loop_.next_event(queue.kick_fd);
     if (count < 0) {
@@ -99,6 +94,25 @@ Task<void> QueueServer::serve_queue(Queue& queue) {
     }
     ring.disable_kicks();
     budget = ring.size();
+  }
+}
+
+// False: there is none.
+bool QueueServer::serve_next(Queue& queue) {
+  Result<std::optional<Chain>> popped = queue.ring->pop();
+  if (!popped) give_up(queue, popped.error());
+  if (!popped || !popped->has_value()) return false;
+  spawn(gate_, handler_.serve_chain(queue, **std::move(popped)));
+  return true;
+}
+
+// A driver that adds all the time does not keep this going: no more than a ring holds.
+void QueueServer::take_available() {
+  if (stopping_) return;
+  for (const std::unique_ptr<Queue>& queue : queues_) {
+    for (unsigned left = queue->ring->size(); left > 0 && !queue->given_up; --left) {
+      if (!serve_next(*queue)) break;
+    }
   }
 }
 

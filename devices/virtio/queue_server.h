@@ -48,11 +48,15 @@ class QueueServer {
   // The driver broke a rule: the queue is left alone until it resets the device.
   void give_up(Queue& queue, const Error& error);
   bool stopping() const { return stopping_; }
+  // On the loop's thread: starts what the driver has made available by now, instead of when its
+  // kicks arrive.
+  void take_available();
 
  private:
   void start(const Activation& activation);
   internal::Detached finish(std::function<void()> done);
   Task<void> serve_queue(Queue& queue);
+  bool serve_next(Queue& queue);
   void report(std::uint16_t queue, const Error& error);
 
   Handler& handler_;

@@ -58,6 +58,7 @@ class MemoryDisk final : public disk::Disk {
     released_.notify_all();
   }
   unsigned nr_waiting() const { return nr_waiting_; }
+  unsigned nr_begun() const { return nr_begun_; }
 
   std::vector<std::byte> bytes;
   int fail_with = 0;    // an errno, for every request from now on
@@ -70,6 +71,7 @@ class MemoryDisk final : public disk::Disk {
  private:
   Task<Result<void>> begin(std::uint64_t offset, std::uint64_t length) {
     if (yields) co_await loop_.yield();
+    ++nr_begun_;
     ++nr_waiting_;
     while (held_) co_await released_.wait();
     --nr_waiting_;
@@ -91,6 +93,7 @@ class MemoryDisk final : public disk::Disk {
   bool read_only_;
   bool held_ = false;
   unsigned nr_waiting_ = 0;
+  unsigned nr_begun_ = 0;
 };
 
 }  // namespace vmm::testing

@@ -48,6 +48,24 @@ constexpr std::uint8_t kPhysicalBlockExponent = 3;
 constexpr unsigned kMaxTold = 10;
 constexpr std::uint16_t kNrOverheadBuffers = 2;  // header and status
 
+// What a guest can have us do at once, for which the disk needs memory of the host's, and what a
+// reset has to wait for.
+constexpr std::uint64_t kMaxInFlight = 64 << 20;  // bytes
+// Larger requests are carried out in pieces of so many bytes; Linux sends up to 1 MiB.
+constexpr std::uint64_t kPiece = 4 << 20;
+constexpr std::uint64_t kRangePiece = 64 << 20;  // of DISCARD and WRITE_ZEROES, at multiples of it
+// What an operation costs, however small: a discard changes no guest memory.
+constexpr std::uint64_t kLeast = 16 << 10;
+constexpr std::uint64_t kRangeCost = 8 << 20;
+
+Unexpected<Error> given_up() {
+  return fail(ErrorKind::kBusy, "the driver resets the device");
+}
+
+std::uint64_t cost_of(const BlkRequest& request) {
+  return std::max(request.length, kLeast);
+}
+
 std::uint64_t offered(const disk::Disk& disk, const BlkOptions& options) {
   std::uint64_t features = kBlkSegMax | kBlkBlockSize | kBlkTopology | kBlkFlush;
   if (options.nr_queues > 1) features |= kBlkMultiQueue;
@@ -67,6 +85,7 @@ Blk::Blk(BlkOptions options, disk::Disk& disk, EventLoop& loop, const GuestMemor
       throttle_(loop, std::move(timer)),
       max_operations_(options_.limits.operations),
       max_bytes_(options_.limits.bytes),
+      in_flight_(loop, kMaxInFlight),
       unheld_(loop),
       drained_(loop),
       maintenance_(loop),
@@ -254,7 +273,13 @@ Task<BlkStatus> Blk::execute(const BlkRequest& request) {
   switch (request.type) {
     case BlkType::kIn: {
       if (request.length == 0) co_return BlkStatus::kOk;
-      Result<void> done = co_await disk_.readv(request.offset, request.data);
+      Result<void> done;
+      if (starts_at_once(request)) {
+        const Budget::Share share = co_await in_flight_.take(cost_of(request));
+        done = co_await disk_.readv(request.offset, request.data);
+      } else {
+        done = co_await transfer(request);
+      }
       co_return judge(done, "read", request.offset, request.length);
     }
     case BlkType::kOut: {
@@ -278,6 +303,38 @@ Task<BlkStatus> Blk::execute(const BlkRequest& request) {
   co_return BlkStatus::kUnsupported;
 }
 
+// Of kIn and kOut: most need no coroutine of their own for this.
+bool Blk::starts_at_once(const BlkRequest& request) const {
+  return request.length <= kPiece && in_flight_.at_once(cost_of(request));
+}
+
+// Of kIn and kOut. A driver that resets has given up what waits here.
+Task<Result<void>> Blk::transfer(const BlkRequest& request) {
+  if (request.length > kPiece) co_return co_await transfer_pieces(request);
+  const bool waits = !starts_at_once(request);
+  const Budget::Share share = co_await in_flight_.take(cost_of(request));
+  if (waits && server_.stopping()) co_return given_up();
+  if (request.type == BlkType::kIn) co_return co_await disk_.readv(request.offset, request.data);
+  co_return co_await disk_.writev(request.offset, request.data);
+}
+
+// A small buffer can be in a list a thousand times, so a request can be of any size.
+Task<Result<void>> Blk::transfer_pieces(const BlkRequest& request) {
+  IovecCursor cursor(request.data);
+  std::vector<iovec> buffers;
+  BlkRequest piece = request;
+  for (std::uint64_t done = 0; done < request.length; done += kPiece) {
+    if (server_.stopping()) co_return given_up();
+    piece.offset = request.offset + done;
+    piece.length = std::min(request.length - done, kPiece);
+    buffers.clear();
+    cursor.take(piece.length, buffers);
+    piece.data = buffers;
+    VMM_CO_CHECK(co_await transfer(piece));
+  }
+  co_return Result<void>();
+}
+
 Task<BlkStatus> Blk::execute_ranges(const BlkRequest& request) {
   const bool write_back = write_back_.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < request.nr_ranges(); ++i) {
@@ -298,15 +355,38 @@ Task<BlkStatus> Blk::execute_ranges(const BlkRequest& request) {
 }
 
 Task<Result<void>> Blk::change_range(BlkType type, BlkRange range) {
-  if (type == BlkType::kDiscard) return disk_.discard(range.offset, range.length);
-  const auto mode = range.unmap ? disk::ZeroMode::kMayUnmap : disk::ZeroMode::kKeepAllocated;
-  return disk_.write_zeroes(range.offset, range.length, mode);
+  const std::uint64_t end = range.offset + range.length;
+  for (std::uint64_t at = range.offset; at < end;) {
+    const std::uint64_t length = std::min(end - at, kRangePiece - at % kRangePiece);
+    VMM_CO_CHECK(co_await change_piece(type, at, length, range.unmap));
+    at += length;
+    if (at == end) break;
+    co_await loop_.yield();
+    if (server_.stopping()) co_return given_up();
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Blk::change_piece(BlkType type, std::uint64_t offset, std::uint64_t length,
+                                     bool unmap) {
+  const bool waits = !in_flight_.at_once(kRangeCost);
+  const Budget::Share share = co_await in_flight_.take(kRangeCost);
+  if (waits && server_.stopping()) co_return given_up();
+  if (type == BlkType::kDiscard) co_return co_await disk_.discard(offset, length);
+  const auto mode = unmap ? disk::ZeroMode::kMayUnmap : disk::ZeroMode::kKeepAllocated;
+  co_return co_await disk_.write_zeroes(offset, length, mode);
 }
 
 // The driver may switch the write cache meanwhile: what was asked for without it stays so.
 Task<Result<void>> Blk::write(const BlkRequest& request) {
   const bool write_back = write_back_.load(std::memory_order_relaxed);
-  Result<void> done = co_await disk_.writev(request.offset, request.data);
+  Result<void> done;
+  if (starts_at_once(request)) {
+    const Budget::Share share = co_await in_flight_.take(cost_of(request));
+    done = co_await disk_.writev(request.offset, request.data);
+  } else {
+    done = co_await transfer(request);
+  }
   const bool stable = !write_back || !write_back_.load(std::memory_order_relaxed);
   if (done && stable) done = co_await disk_.flush();
   co_return done;
@@ -361,6 +441,9 @@ BlkStatus Blk::get_id(const BlkRequest& request) const {
 BlkStatus Blk::judge(const Result<void>& result, const char* what, std::uint64_t offset,
                      std::uint64_t length) {
   if (result) return BlkStatus::kOk;
+  // Given up: nobody looks at it any more.
+  if (result.error().kind() == ErrorKind::kBusy && result.error().os_errno() == 0)
+    return BlkStatus::kIoError;
   disk_warnings_.warn("{}: {} of {} bytes at {:#x} failed: {}", options_.name, what, length, offset,
                       result.error().message());
   return BlkStatus::kIoError;

@@ -25,6 +25,7 @@
 #include "disk/write_errors.h"
 #include "vmm/core/guest_memory.h"
 #include "vmm/core/log.h"
+#include "vmm/io/budget.h"
 #include "vmm/io/event_loop.h"
 #include "vmm/io/sync.h"
 #include "vmm/io/throttle.h"
@@ -114,6 +115,11 @@ class Blk final : public Device, private QueueServer::Handler {
   Task<BlkStatus> execute_ranges(const BlkRequest& request);
   void count(const BlkRequest& request, BlkStatus answer, Clock::time_point taken);
   Task<Result<void>> write(const BlkRequest& request);
+  bool starts_at_once(const BlkRequest& request) const;
+  Task<Result<void>> transfer(const BlkRequest& request);
+  Task<Result<void>> transfer_pieces(const BlkRequest& request);
+  Task<Result<void>> change_piece(BlkType type, std::uint64_t offset, std::uint64_t length,
+                                  bool unmap);
   Task<BlkStatus> flush();
   Task<Result<void>> change_range(BlkType type, BlkRange range);
   Task<bool> wait_for_retry(const Error& error, const char* what, std::uint64_t offset,
@@ -145,6 +151,7 @@ class Blk final : public Device, private QueueServer::Handler {
   unsigned nr_executing_ = 0;
   bool held_ = false;              // no request becomes one: maintain() is at work
   std::uint64_t nr_replaced_ = 0;  // tells the disk that a request was made for
+  Budget in_flight_;               // bytes of the requests that the disk is at
   WaitQueue unheld_, drained_;
   AsyncMutex maintenance_;
   WaitQueue failed_;  // those that wait to be retried

@@ -346,6 +346,116 @@ TEST_CASE("Blk: a reset while a disk is maintained does not wait for turns after
   CHECK(bay.nr_written(bay.other) == 1);
 }
 
+// A transfer whose data is the same guest memory again and again. Gives its status' address.
+GuestAddress send_repeated(Bench& bench, BlkType type, GuestAddress data, std::uint32_t size,
+                           unsigned times) {
+  const BlkCommand command = bench.command(type, 0, 16);
+  const std::uint16_t write = type == BlkType::kIn ? testing::QueueDriver::kWrite : 0;
+  const GuestAddress table = bench.arena.take(16 * (times + 2));
+  auto set = [&](unsigned index, GuestAddress at, std::uint32_t length, unsigned flags) {
+    bench.queue().set_descriptor_in(table, static_cast<std::uint16_t>(index), at, length,
+                                    static_cast<std::uint16_t>(flags),
+                                    static_cast<std::uint16_t>(index + 1));
+  };
+  set(0, command.header, 16, testing::QueueDriver::kNext);
+  for (unsigned i = 1; i <= times; ++i) set(i, data, size, testing::QueueDriver::kNext | write);
+  set(times + 1, command.status, 1, testing::QueueDriver::kWrite);
+  const std::uint16_t slot = bench.queue().avail_index();
+  bench.queue().set_descriptor(slot, table, 16 * (times + 2), testing::QueueDriver::kIndirect, 0);
+  bench.queue().make_available(slot);
+  return command.status;
+}
+
+TEST_CASE("Blk: a reset waits for a piece of a huge request, not for all of it", "[blk][hostile]") {
+  for (BlkType type : {BlkType::kIn, BlkType::kOut}) {
+    Bench bench({.disk_size = 64 << 20});
+    bench.start();
+    bench.disk.hold();
+    send_repeated(bench, type, bench.arena.take(64 << 10), 64 << 10, 1000);
+    bench.driver->kick(0);
+    REQUIRE(bench.wait_for([&] { return bench.disk.nr_waiting() == 1; }));
+    bench.driver->set_status(0);
+    bench.settle();
+    bench.disk.release();
+    CHECK(bench.wait_for([&] { return bench.driver->status() == 0; }));
+    CHECK(bench.disk.nr_begun() == 1);
+    bench.start();
+    CHECK(bench.run(bench.command(BlkType::kOut, 0, 512)) == kOk);
+  }
+}
+
+TEST_CASE("Blk: a huge request is carried out all the same", "[blk]") {
+  Bench bench({.disk_size = 64 << 20});
+  bench.start();
+  const GuestAddress data = bench.arena.take(60 << 10);
+  bench.fill(data, 60 << 10, 0x5a);
+  const GuestAddress written = send_repeated(bench, BlkType::kOut, data, 60 << 10, 1000);
+  bench.driver->kick(0);
+  CHECK(bench.wait_for([&] { return bench.queue().has_used(); }));
+  CHECK(*bench.memory.read_object<std::uint8_t>(written) == kOk);
+  constexpr std::ptrdiff_t kSize = 1000 * (60 << 10);
+  const auto begin = bench.disk.bytes.begin();
+  CHECK(std::count(begin, begin + kSize, std::byte{0x5a}) == kSize);
+  CHECK(bench.disk.bytes[kSize] == std::byte{0});
+  CHECK(bench.disk.nr_begun() > 10);
+}
+
+TEST_CASE("Blk: no more bytes are in flight than a disk has memory for", "[blk][hostile]") {
+  BlkBenchOptions options{.disk_size = 8 << 20};
+  options.blk.queue_size = 64;
+  Bench bench(options);
+  bench.start();
+  bench.disk.hold();
+  const GuestAddress data = bench.arena.take(64 << 10);
+  for (int i = 0; i < 40; ++i) send_repeated(bench, BlkType::kIn, data, 64 << 10, 64);
+  bench.driver->kick(0);
+  bench.settle();
+  CHECK(bench.disk.nr_waiting() == 16);  // of 4 MiB each
+  bench.driver->set_status(0);
+  bench.settle();
+  bench.disk.release();
+  CHECK(bench.wait_for([&] { return bench.driver->status() == 0; }));
+  CHECK(bench.disk.nr_begun() == 16);  // the others were given up
+}
+
+TEST_CASE("Blk: chains of many buffers wait in the ring", "[blk][hostile]") {
+  BlkBenchOptions options{.disk_size = 8 << 20};
+  options.blk.queue_size = 64;
+  Bench bench(options);
+  bench.start();
+  bench.disk.hold();
+  const GuestAddress data = bench.arena.take(1024);
+  for (int i = 0; i < 30; ++i) send_repeated(bench, BlkType::kIn, data, 512, 1000);
+  bench.driver->kick(0);
+  bench.settle();
+  CHECK(bench.disk.nr_waiting() == 9);  // with 1002 buffers each
+  bench.disk.release();
+  CHECK(bench.wait_for([&] { return bench.queue().used_index() == 30; }));
+}
+
+TEST_CASE("Blk: a reset waits for a piece of a huge discard, not for all of it", "[blk][hostile]") {
+  for (BlkType type : {BlkType::kDiscard, BlkType::kWriteZeroes}) {
+    Bench bench({.disk_size = 200 << 20});
+    bench.start();
+    bench.disk.hold();
+    bench.queue().add(bench.range_command(type, 8, (200 << 11) - 8).buffers());
+    bench.driver->kick(0);
+    REQUIRE(bench.wait_for([&] { return bench.disk.nr_waiting() == 1; }));
+    bench.driver->set_status(0);
+    bench.settle();
+    bench.disk.release();
+    CHECK(bench.wait_for([&] { return bench.driver->status() == 0; }));
+    CHECK(bench.disk.nr_begun() == 1);
+    CHECK(bench.disk.bytes.size() == 200 << 20);
+    bench.start();
+    bench.disk.bytes[(64 << 20) - 1] = bench.disk.bytes[199 << 20] = std::byte{1};
+    CHECK(bench.run(bench.range_command(type, 8, (200 << 11) - 8)) == kOk);
+    CHECK(bench.disk.nr_begun() == 1 + 4);
+    CHECK(bench.disk.bytes[(64 << 20) - 1] == std::byte{0});
+    CHECK(bench.disk.bytes[199 << 20] == std::byte{0});
+  }
+}
+
 // kvmtool never completed these: the guest hung.
 TEST_CASE("Blk: a request of unknown type is completed as unsupported", "[blk]") {
   Bench bench;

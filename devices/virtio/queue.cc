@@ -149,12 +149,13 @@ Result<std::optional<Chain>> Virtqueue::pop() {
   ChainBuffers& buffers = take_buffers();
   Result<void> gathered = gather(head, buffers);
   if (!gathered) {
-    free_buffers_.push_back(&buffers);
+    keep_buffers(buffers);
     broken_ = true;
     return Unexpected(std::move(gathered).error());
   }
   ++next_avail_;
   ++nr_in_flight_;
+  nr_buffers_in_flight_ += buffers.iov.size();
   return std::optional<Chain>(std::in_place, *this, buffers);
 }
 
@@ -232,7 +233,15 @@ ChainBuffers& Virtqueue::take_buffers() {
   }
   ChainBuffers& buffers = *free_buffers_.back();
   free_buffers_.pop_back();
+  nr_buffers_kept_ -= buffers.iov.capacity();
   return buffers;
+}
+
+// The room of a few long lists is kept, not that of as many as there are chains.
+void Virtqueue::keep_buffers(ChainBuffers& buffers) {
+  if (nr_buffers_kept_ + buffers.iov.capacity() > kMaxBuffersInFlight) buffers.iov = {};
+  nr_buffers_kept_ += buffers.iov.capacity();
+  free_buffers_.push_back(&buffers);
 }
 
 void Virtqueue::push_used(ChainBuffers& buffers, std::uint32_t written) {
@@ -243,7 +252,8 @@ void Virtqueue::push_used(ChainBuffers& buffers, std::uint32_t written) {
   // Release: the entry, and what was written to the buffers, come before it.
   store_shared(used_index(), next_used_, std::memory_order_release);
   --nr_in_flight_;
-  free_buffers_.push_back(&buffers);
+  nr_buffers_in_flight_ -= buffers.iov.size();
+  keep_buffers(buffers);
 }
 
 bool Virtqueue::enable_kicks() {

@@ -36,6 +36,8 @@ class Virtqueue {
   static constexpr std::uint16_t kMaxSize = 1024;
   static constexpr std::uint32_t kMaxIndirect = 1024;  // descriptors in one indirect table
   static constexpr std::size_t kMaxBuffers = 1024;     // in one chain: what readv(2) takes
+  // In all chains in flight, by one chain more at most: beyond it full() is true.
+  static constexpr std::size_t kMaxBuffersInFlight = 8192;
 
   // Fails where an area is misaligned or not in guest memory as a whole. `features` are the
   // negotiated ones. The memory must outlive the queue.
@@ -58,6 +60,9 @@ class Virtqueue {
   bool needs_interrupt();
 
   std::size_t nr_in_flight() const { return nr_in_flight_; }
+  // The chains in flight have so many buffers that no more should be popped: their lists are memory
+  // of the host's.
+  bool full() const { return nr_buffers_in_flight_ >= kMaxBuffersInFlight; }
   std::uint16_t size() const { return size_; }
 
  private:
@@ -69,6 +74,7 @@ class Virtqueue {
   Result<void> append(const Descriptor& descriptor, ChainBuffers& buffers) const;
   Unexpected<Error> broken(std::string message);
   ChainBuffers& take_buffers();
+  void keep_buffers(ChainBuffers& buffers);
   void push_used(ChainBuffers& buffers, std::uint32_t written);
 
   std::uint16_t* avail_flags() const;
@@ -93,6 +99,8 @@ class Virtqueue {
   bool broken_ = false;
 
   std::size_t nr_in_flight_ = 0;
+  std::size_t nr_buffers_in_flight_ = 0;
+  std::size_t nr_buffers_kept_ = 0;                         // room for so many in `free_buffers_`
   std::vector<std::unique_ptr<ChainBuffers>> all_buffers_;  // at most size_
   std::vector<ChainBuffers*> free_buffers_;
 };

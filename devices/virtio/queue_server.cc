@@ -11,11 +11,12 @@ namespace vmm::virtio {
 // One virtqueue and what belongs to it while the device is active.
 class QueueServer::Queue final : public EventLoop::TurnHook {
  public:
-  Queue(const ActiveQueue& active, std::unique_ptr<Virtqueue> virtqueue)
+  Queue(const ActiveQueue& active, std::unique_ptr<Virtqueue> virtqueue, EventLoop& loop)
       : index(active.index),
         kick_fd(active.kick_fd),
         interrupt(*active.interrupt),
-        ring(std::move(virtqueue)) {}
+        ring(std::move(virtqueue)),
+        room(loop) {}
 
   void on_turn_end() override {
     if (ring->needs_interrupt()) interrupt.signal();
@@ -25,6 +26,7 @@ class QueueServer::Queue final : public EventLoop::TurnHook {
   const int kick_fd;
   Interrupt& interrupt;
   const std::unique_ptr<Virtqueue> ring;
+  WaitQueue room;  // for serve_queue(), while the ring is full
   bool given_up = false;
 };
 
@@ -53,7 +55,7 @@ void QueueServer::start(const Activation& activation) {
     Result<std::unique_ptr<Virtqueue>> ring =
         Virtqueue::create(memory_, active.layout, activation.features);
     if (!ring) return report(active.index, ring.error());
-    queues_.push_back(std::make_unique<Queue>(active, *std::move(ring)));
+    queues_.push_back(std::make_unique<Queue>(active, *std::move(ring), loop_));
   }
   for (const std::unique_ptr<Queue>& queue : queues_) spawn(gate_, serve_queue(*queue));
 }
@@ -62,7 +64,10 @@ void QueueServer::start(const Activation& activation) {
 internal::Detached QueueServer::finish(std::function<void()> done) {
   stopping_ = true;
   handler_.on_stop();
-  for (const std::unique_ptr<Queue>& queue : queues_) ::eventfd_write(queue->kick_fd, 1);
+  for (const std::unique_ptr<Queue>& queue : queues_) {
+    ::eventfd_write(queue->kick_fd, 1);
+    queue->room.notify_all();
+  }
   co_await gate_.close();
   // The last chain may have been completed in this turn, and is signalled at its end: until then
   // its queue must stay. Two, because a turn resumes in it what its posted work makes ready.
@@ -79,6 +84,10 @@ Task<void> QueueServer::serve_queue(Queue& queue) {
   // A driver that never stops adding must not keep completions and other queues from their turn.
   std::uint16_t budget = ring.size();
   while (!stopping_ && !queue.given_up) {
+    if (ring.full()) {
+      co_await queue.room.wait();
+      continue;
+    }
     if (serve_next(queue)) {
       if (--budget > 0) continue;
       budget = ring.size();
@@ -111,7 +120,7 @@ void QueueServer::take_available() {
   if (stopping_) return;
   for (const std::unique_ptr<Queue>& queue : queues_) {
     for (unsigned left = queue->ring->size(); left > 0 && !queue->given_up; --left) {
-      if (!serve_next(*queue)) break;
+      if (queue->ring->full() || !serve_next(*queue)) break;
     }
   }
 }
@@ -122,6 +131,7 @@ std::uint16_t QueueServer::index_of(const Queue& queue) {
 
 void QueueServer::complete(Queue& queue, Chain& chain, std::uint32_t written) {
   chain.complete(written);
+  if (!queue.room.empty() && !queue.ring->full()) queue.room.notify_all();
   loop_.call_at_turn_end(queue);
 }
 

@@ -45,7 +45,7 @@ class Budget {
   class Awaiter {
    public:
     Awaiter(Budget& budget, std::uint64_t amount) : budget_(budget), amount_(amount) {}
-    bool await_ready() noexcept { return budget_.take_now(amount_); }
+    bool await_ready() noexcept { return budget_.begin(amount_); }
     void await_suspend(std::coroutine_handle<> handle) { budget_.push(*this, handle); }
     Share await_resume() noexcept { return Share(&budget_, amount_); }
 
@@ -64,11 +64,22 @@ class Budget {
 
   // Who asks for more than there is in all gets all.
   Awaiter take(std::uint64_t amount) { return Awaiter(*this, std::min(amount, total_)); }
+  // After at_once(): the same without an await.
+  Share take_now(std::uint64_t amount) {
+    amount = std::min(amount, total_);
+    assert(at_once(amount));
+    free_ -= amount;
+    return Share(this, amount);
+  }
   std::uint64_t left() const { return free_; }
+  // Whether take() would not wait.
+  bool at_once(std::uint64_t amount) const {
+    return first_ == nullptr && std::min(amount, total_) <= free_;
+  }
 
  private:
-  bool take_now(std::uint64_t amount) {
-    if (first_ != nullptr || amount > free_) return false;
+  bool begin(std::uint64_t amount) {
+    if (!at_once(amount)) return false;
     free_ -= amount;
     return true;
   }

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "vmm/core/testing/catch.h"
+#include "vmm/core/testing/patience.h"
 #include "vmm/core/unix_address.h"
 
 namespace vmm {
@@ -46,7 +47,7 @@ UniqueFd connect_to(const std::string& path) {
 }
 bool wait_for(int fd) {
   pollfd entry{fd, POLLIN, 0};
-  return ::poll(&entry, 1, 20000) == 1;
+  return ::poll(&entry, 1, 60000) == 1;
 }
 virtio::VsockChannel::Incoming receive(virtio::VsockChannel& channel) {
   virtio::VsockChannel::Incoming incoming;
@@ -55,11 +56,7 @@ virtio::VsockChannel::Incoming receive(virtio::VsockChannel& channel) {
   return incoming;
 }
 bool is_gone(const std::string& path) {
-  for (int i = 0; i < 2000; ++i) {
-    if (::access(path.c_str(), F_OK) != 0) return true;
-    ::usleep(10000);
-  }
-  return false;
+  return vmm::testing::comes_true([&] { return ::access(path.c_str(), F_OK) != 0; });
 }
 
 TEST_CASE("vsock: the connector takes programs in, and connects to those that listen", "[vsock]") {

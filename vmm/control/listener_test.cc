@@ -13,11 +13,13 @@
 #include "vmm/control/client.h"
 #include "vmm/control/directory.h"
 #include "vmm/control/testing/directory.h"
+#include "vmm/core/testing/patience.h"
 
 namespace vmm::control {
 namespace {
 
 using testing::Directory;
+using vmm::testing::comes_true;
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -26,15 +28,6 @@ bool contains(const std::string& text, const std::string& part) {
 bool exists(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;
-}
-
-template <class Condition>
-bool comes_true(Condition condition) {
-  for (int i = 0; i < 5000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
 }
 
 TEST_CASE("check_name: a name is a file name that no shell misreads", "[control]") {

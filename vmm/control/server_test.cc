@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <thread>
@@ -16,6 +15,7 @@
 #include "vmm/control/listener.h"
 #include "vmm/control/testing/directory.h"
 #include "vmm/control/testing/fake_target.h"
+#include "vmm/core/testing/patience.h"
 
 namespace vmm::control {
 namespace {
@@ -23,6 +23,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::Directory;
 using testing::FakeTarget;
+using vmm::testing::comes_true;
 
 const std::string kStat = R"({"command":"stat"})";
 
@@ -94,7 +95,8 @@ struct Watcher {
   }
   // What it has been told, once that ends with `end`.
   std::string until(const std::string& end) {
-    for (int i = 0; i < 2000 && !said.ends_with(end); ++i) {
+    const vmm::testing::Deadline deadline;
+    while (!said.ends_with(end) && !deadline.passed()) {
       char bytes[4096];
       const ssize_t got = ::read(connection.get(), bytes, sizeof bytes);
       if (got > 0) said.append(bytes, static_cast<std::size_t>(got));
@@ -106,11 +108,6 @@ struct Watcher {
   std::string said;
   UniqueFd connection;
 };
-
-bool comes_true(const std::function<bool()>& condition) {
-  for (int i = 0; i < 2000 && !condition(); ++i) std::this_thread::sleep_for(milliseconds(5));
-  return condition();
-}
 
 TEST_CASE("Server: a console shows what was said before and after, and takes what is typed",
           "[control]") {

@@ -6,25 +6,18 @@
 #include <string>
 #include <thread>
 
+#include "vmm/core/testing/patience.h"
 #include "vmm/kvm/testing/tiny_guest.h"
 
 using namespace vmm;
 using namespace vmm::kvm;
 using vmm::kvm::testing::TinyGuest;
+using vmm::testing::comes_true;
 
 namespace {
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
-}
-
-template <class Condition>
-bool comes_true(Condition condition) {
-  for (int i = 0; i < 5000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
 }
 
 }  // namespace

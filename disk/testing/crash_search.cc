@@ -63,14 +63,16 @@ std::vector<std::uint64_t> choices(const CrashStates& states, std::uint64_t coun
 
 }  // namespace
 
-Result<std::string> ask_qemu(const std::vector<std::byte>& image,
-                             const std::vector<std::byte>& backing) {
+Result<std::string> ask_qemu(const std::vector<std::byte>& image, const WorkloadRun& run,
+                             std::uint64_t moment) {
   char folder[] = "/tmp/crash-state-XXXXXX";
   if (mkdtemp(folder) == nullptr) return fail_errno(errno, "a temporary folder for qemu-img");
   const std::string path = std::string(folder) + "/image";
-  const std::string base = std::string(folder) + "/base";  // the workloads' name for it
   Result<void> saved = save(image, path);
-  if (saved && !backing.empty()) saved = save(backing, base);
+  for (const auto& [name, versions] : run.backings) {
+    const std::vector<std::byte>* bytes = run.backing_at(name, moment);
+    if (saved && bytes != nullptr) saved = save(*bytes, std::string(folder) + "/" + name);
+  }
   std::string said;
   int code = 0;
   if (saved) {
@@ -82,7 +84,9 @@ Result<std::string> ask_qemu(const std::vector<std::byte>& image,
     code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
   }
   unlink(path.c_str());
-  unlink(base.c_str());
+  for (const auto& [name, versions] : run.backings) {
+    unlink((std::string(folder) + "/" + name).c_str());
+  }
   rmdir(folder);
   if (!saved) return Unexpected(std::move(saved).error());
   // 0: nothing; 2: corruptions; 3: leaks only; others: it could not run.
@@ -120,7 +124,7 @@ CrashSearchResult search_crashes(EventLoop& loop, const WorkloadRun& run,
       // leaks.
       if (verdict.wrong.empty() && !verdict.dirty && verdict.copied_leaks == 0 &&
           options.oracle_every != 0 && result.states % options.oracle_every == 0) {
-        Result<std::string> said = ask_qemu(image, run.backing);
+        Result<std::string> said = ask_qemu(image, run, moment);
         ++result.oracle;
         verdict.wrong = said ? *said : said.error().message();
       }
@@ -148,7 +152,7 @@ std::string replay_crash(EventLoop& loop, const WorkloadRun& run, std::uint64_t 
     CrashVerdict verdict = judge_crash(loop, run, image, states.moment(cut), use);
     if (!verdict.wrong.empty()) return verdict.wrong + "\n" + states.describe(choice);
   }
-  Result<std::string> said = ask_qemu(image, run.backing);
+  Result<std::string> said = ask_qemu(image, run, states.moment(cut));
   return said ? *said : std::string();
 }
 

@@ -34,8 +34,9 @@ CrashSearchResult search_crashes(EventLoop& loop, const WorkloadRun& run,
 std::string replay_crash(EventLoop& loop, const WorkloadRun& run, std::uint64_t cut,
                          std::uint64_t choice, const std::string& save_as);
 
-// What `qemu-img check` has against the image; empty: nothing but leaks. Fails where it cannot run.
-Result<std::string> ask_qemu(const std::vector<std::byte>& image,
-                             const std::vector<std::byte>& backing);
+// What `qemu-img check` has against the image that a crash at `moment` left; empty: nothing but
+// leaks. Fails where it cannot run.
+Result<std::string> ask_qemu(const std::vector<std::byte>& image, const WorkloadRun& run,
+                             std::uint64_t moment);
 
 }  // namespace vmm::disk

@@ -48,9 +48,9 @@ std::uint64_t extent_of(const StorageOp& op) {
   return op.failed ? 0 : op.length;
 }
 
-void apply(std::vector<std::byte>& image, const StorageOp& op) {
+void apply(std::vector<std::byte>& image, const StorageOp& op, bool device) {
   if (op.kind == StorageOp::Kind::kTruncate) {
-    if (!op.failed) image.resize(op.length);
+    if (!op.failed && !device) image.resize(op.length);
   } else if (op.kind == StorageOp::Kind::kAllocate) {
     if (!op.failed) grow(image, op.offset + op.length);
   } else {
@@ -97,7 +97,7 @@ void CrashStates::advance_to(std::uint64_t cut) {
   std::vector<std::size_t> left;
   for (std::size_t index : pending_) {
     if (is_durable(ops[index], moment)) {
-      apply(base_, ops[index]);
+      apply(base_, ops[index], run_.workload.device_size != 0);
     } else {
       left.push_back(index);
     }
@@ -153,7 +153,7 @@ std::vector<std::byte> CrashStates::state(std::uint64_t number) const {
     const bool whole = op.kind == StorageOp::Kind::kTruncate ||
                        op.kind == StorageOp::Kind::kAllocate || chosen.keep[i] == Keep::kYes;
     if (whole) {
-      if (chosen.keep[i] != Keep::kNo) apply(image, op);
+      if (chosen.keep[i] != Keep::kNo) apply(image, op, run_.workload.device_size != 0);
     } else if (chosen.keep[i] == Keep::kPrefix) {
       // Cut where a sector of the file ends.
       const std::uint64_t end = op.offset + (length > 0 ? random() % length : 0);
@@ -228,8 +228,7 @@ CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run,
                          const std::vector<std::byte>& image, std::uint64_t moment,
                          bool write_afterwards) {
   CrashVerdict verdict;
-  auto bytes = std::make_shared<MemoryStorage::Bytes>();
-  bytes->data = image;
+  const std::shared_ptr<MemoryStorage::Bytes> bytes = storage_of(run.workload, image);
   ImageReport report = check_image(image);
   verdict.leaks = report.leaks;
   verdict.dirty = report.dirty;
@@ -238,7 +237,7 @@ CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run,
     verdict.wrong = report.corruptions.front();
     return verdict;
   }
-  Result<std::unique_ptr<qcow::QcowDisk>> disk = open_image(loop, bytes, run.backing, {});
+  Result<std::unique_ptr<qcow::QcowDisk>> disk = open_image(loop, bytes, run, moment);
   if (!disk) {
     verdict.wrong = "open: " + disk.error().message();
     return verdict;

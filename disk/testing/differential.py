@@ -36,6 +36,7 @@ class Image:
 
     def __init__(self, rng, directory, tool):
         self.rng = rng
+        self.near_growth = False
         self.directory = directory
         self.tool = tool
         self.format = rng.choices(["qcow2", "qcow", "raw"], [6, 2, 1])[0]
@@ -52,6 +53,11 @@ class Image:
             return {}
         cluster_size = 512 << rng.randrange(0, 13)
         options = {"cluster_size": cluster_size, "compat": rng.choice(["0.10", "1.1", "1.1"])}
+        self.near_growth = rng.random() < 0.15
+        if self.near_growth:
+            # One cluster of the refcount table is for 2 MiB of the file.
+            self.size = 2 * MIB + rng.randrange(64, 1024) * KIB
+            return {"cluster_size": 512, "compat": "1.1", "refcount_bits": 64}
         limit = min(24 * MIB, cluster_size * 1500)
         self.size = rng.randrange(1, limit // 512 + 1) * 512
         if options["compat"] == "1.1":
@@ -83,6 +89,14 @@ class Image:
             str(self.size))
         if self.format == "qcow" and not self.backing:
             self.compress_some_of_qcow()
+        if self.near_growth:
+            self.fill_to_the_limit()
+
+    def fill_to_the_limit(self):
+        """A few clusters more, for data or tables, and the refcount table has to grow."""
+        length = 3960 * 512 - self.rng.randrange(0, 60) * 512
+        self.content[:length] = bytes([7]) * length
+        run(self.tool, self.path, text=f"write 0 {length} 7\n")
 
     def compress_some_of_qcow(self):
         """Each once: qemu-io gets compressing what is there already wrong."""
@@ -205,6 +219,46 @@ class Image:
         self.content += bytes(size - len(self.content))
         self.size = size
 
+    def a_preallocated_turn(self):
+        if self.backing or self.options["compat"] == "0.10" and self.snapshots:
+            return
+        size = self.size + self.rng.randrange(1, 1024) * 512
+        how = self.rng.choice(["metadata", "falloc", "full"])
+        run(self.tool, self.path, text=f"resize {size}\npreallocate {self.size} {how}\n")
+        self.content += bytes(size - self.size)
+        self.size = size
+
+    def a_commit_turn(self, by_qemu):
+        """Into the backing file, and a snapshot that shows it would change with it."""
+        if self.backing != "raw" or self.snapshots:
+            return
+        if by_qemu:
+            run("qemu-img", "commit", "-q", self.path)
+            return
+        base = os.path.join(self.directory, "base.raw")
+        with open(base, "r+b") as out:
+            out.write(self.content)
+        run(self.tool, self.path, text="empty\n")
+
+    def a_flattening_turn(self, by_qemu):
+        if not self.backing or self.snapshots:
+            return
+        if by_qemu:
+            run("qemu-img", "rebase", "-b", "", self.path)
+        else:
+            run(self.tool, self.path, text="flatten\n")
+        self.backing = None
+
+    def a_refused_snapshot(self):
+        """Where data is in another file, and not a byte may change."""
+        with open(self.path, "rb") as file:
+            before = file.read()
+        done = subprocess.run([self.tool, self.path], input="snapshot create no\n",
+                              capture_output=True, text=True, timeout=100)
+        with open(self.path, "rb") as file:
+            if done.returncode == 0 or file.read() != before:
+                raise Difference("a snapshot of an image with a data file was not refused")
+
     def a_compressed_turn(self):
         cluster = self.options["cluster_size"]
         lines = []
@@ -222,11 +276,14 @@ class Image:
         by_qemu = self.rng.random() < 0.4
         if "data_file" in self.options:
             self.a_resize_turn(by_qemu)
+            self.a_refused_snapshot()
             if self.options["data_file_raw"] == "on":
                 self.compare(self.options["data_file"], "the raw data file itself")
             return
         self.rng.choice([lambda: self.a_snapshot_turn(by_qemu), lambda: self.a_snapshot_turn(by_qemu),
-                         lambda: self.a_resize_turn(by_qemu), self.a_compressed_turn])()
+                         lambda: self.a_resize_turn(by_qemu), self.a_compressed_turn,
+                         self.a_preallocated_turn, lambda: self.a_commit_turn(by_qemu),
+                         lambda: self.a_flattening_turn(by_qemu)])()
         self.check()
 
     def compare_snapshots(self):
@@ -242,7 +299,7 @@ class Image:
 
     def compare(self, path, what):
         with open(path, "rb") as file:
-            # A data file may be longer than the disk.
+            # A data file may be longer than the disk, up to the end of a cluster.
             seen = file.read(len(self.content) if path.endswith("data.raw") else -1)
         if seen == bytes(self.content):
             return

@@ -128,13 +128,12 @@ std::string run_fault(EventLoop& loop, const WorkloadRun& dry, const FaultCase& 
   if (run->close_failed && ops[fault->victims.back()].began < run->model.flushes().back().began) {
     return "close() failed, long after the fault";
   }
-  auto bytes = std::make_shared<MemoryStorage::Bytes>();
-  bytes->data = run->end;
+  const std::shared_ptr<MemoryStorage::Bytes> bytes = storage_of(run->workload, run->end);
   const ImageReport report = check_image(bytes->data);
   if (!report.dirty && !report.corruptions.empty()) {
     return "at the end: " + report.corruptions.front();
   }
-  Result<std::unique_ptr<qcow::QcowDisk>> disk = open_image(loop, bytes, run->backing, {});
+  Result<std::unique_ptr<qcow::QcowDisk>> disk = open_image(loop, bytes, *run, GuestModel::kNever);
   if (!disk) return "open at the end: " + disk.error().message();
   const ImageReport opened = check_image(bytes->data);
   if (!opened.corruptions.empty()) return "after repair: " + opened.corruptions.front();

@@ -10,15 +10,20 @@
 //   dump PATH                         the whole disk's bytes, to a file
 //   snapshot create|apply|delete NAME
 //   resize SIZE
+//   preallocate FROM metadata|falloc|full
+//   empty                             forgets all guest data, as after a commit
+//   flatten                           takes over what the backing file shows, and does without it
 //   compress OFFSET VALUE             one cluster, filled with VALUE
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "disk/checks.h"
 #include "disk/disk.h"
 #include "disk/file_storage.h"
 #include "disk/open_disk.h"
@@ -104,7 +109,22 @@ Task<Result<void>> compress_cluster(qcow::QcowDisk& disk, std::uint64_t offset, 
   co_return co_await disk.write_compressed(offset, std::span(packed).first(length), IoVec(&iov, 1));
 }
 
-// A request that must be alone: snapshots and the size.
+Task<Result<void>> flatten(qcow::QcowDisk& disk) {
+  VMM_CO_TRY(const std::optional<std::string> over, co_await disk.snapshot_over_backing());
+  if (over) co_return fail(ErrorKind::kUnsupported, "the snapshot " + *over + " would change");
+  std::vector<std::byte> data(disk.geometry().cluster_size());
+  for (std::uint64_t at = 0; at < disk.size(); at += data.size()) {
+    iovec iov{data.data(), std::min<std::uint64_t>(data.size(), disk.size() - at)};
+    VMM_CO_CHECK(co_await disk.readv(at, IoVec(&iov, 1)));
+    if (!is_zero(IoVec(&iov, 1))) {
+      VMM_CO_CHECK(co_await disk.writev(at, IoVec(&iov, 1)));
+    }
+  }
+  VMM_CO_CHECK(co_await disk.flush());
+  co_return co_await disk.set_backing("", "");
+}
+
+// A request that must be alone: snapshots, the size, the backing file.
 Result<void> maintain(EventLoop& loop, Disk& disk, const std::string& name) {
   auto* image = dynamic_cast<qcow::QcowDisk*>(&disk);
   if (image == nullptr) return fail(ErrorKind::kUnsupported, "not a qcow2 image");
@@ -121,6 +141,12 @@ Result<void> maintain(EventLoop& loop, Disk& disk, const std::string& name) {
   int value = 0;
   if (name == "resize" && std::scanf("%llu", &number) == 1) {
     return loop.run_until(image->resize(number));
+  }
+  if (name == "empty") return loop.run_until(image->make_empty());
+  if (name == "flatten") return loop.run_until(flatten(*image));
+  if (name == "preallocate" && std::scanf("%llu %15s", &number, verb) == 2) {
+    const std::string how = verb;
+    return loop.run_until(image->preallocate(number, how == "falloc", how == "full"));
   }
   if (name == "compress" && std::scanf("%llu %d", &number, &value) == 2) {
     return loop.run_until(compress_cluster(*image, number, value));
@@ -153,7 +179,9 @@ int run(const DiskOptions& options) {
       if (!dumped) say_failed(request, dumped.error().message());
       continue;
     }
-    if (request.name == "snapshot" || request.name == "resize" || request.name == "compress") {
+    static const std::vector<std::string> alone = {"snapshot", "resize",  "compress",
+                                                   "empty",    "flatten", "preallocate"};
+    if (std::find(alone.begin(), alone.end(), name) != alone.end()) {
       finish();
       Result<void> done = maintain(*loop, **disk, request.name);
       if (!done) say_failed(request, done.error().message());

@@ -8,6 +8,7 @@
 
 #include "disk/qcow/check.h"
 #include "disk/raw_disk.h"
+#include "disk/testing/workload_player.h"
 #include "vmm/io/sync.h"
 
 namespace vmm::disk {
@@ -15,39 +16,14 @@ namespace {
 
 constexpr std::uint64_t kBlock = GuestModel::kBlock;
 constexpr std::uint64_t kWords = kBlock / 8;
-constexpr std::uint64_t kBackingId = 0xfffff;  // no change has it
+constexpr std::uint64_t kBackingId = 0xfffff;  // no change has these
+constexpr std::uint64_t kOtherId = 0xffffe;
 constexpr int kNrFlushTries = 3;
 
-struct Player {
-  EventLoop& loop;
-  WorkloadRun& run;
-  qcow::QcowDisk& disk;
-  std::uint64_t next_id = 1;
-};
-
-bool is_maintenance(GuestOp::Kind kind) {
-  return kind > GuestOp::Kind::kFlush;
-}
-
-std::vector<std::uint64_t> words_of(std::uint64_t id, std::uint64_t first, std::uint64_t count) {
-  std::vector<std::uint64_t> words(count * kWords);
-  for (std::uint64_t i = 0; i < words.size(); ++i) {
-    words[i] = GuestModel::word(id, first + i / kWords);
-  }
-  return words;
-}
-
-// `name`: of the snapshot.
-Task<Result<void>> carry_out(qcow::QcowDisk& disk, GuestOp op, std::uint64_t id, std::string name) {
+Task<Result<void>> carry_out(qcow::QcowDisk& disk, GuestOp op, std::uint64_t id) {
   const std::uint64_t offset = op.first * kBlock;
   const std::uint64_t length = op.count * kBlock;
   switch (op.kind) {
-    case GuestOp::Kind::kWrite:
-    case GuestOp::Kind::kWriteZeros: {
-      std::vector<std::uint64_t> words = words_of(id, op.first, op.count);
-      iovec iov{words.data(), length};
-      co_return co_await disk.writev(offset, IoVec(&iov, 1));
-    }
     case GuestOp::Kind::kZeroFree:
       co_return co_await disk.write_zeroes(offset, length, ZeroMode::kMayUnmap);
     case GuestOp::Kind::kZeroKeep:
@@ -56,19 +32,12 @@ Task<Result<void>> carry_out(qcow::QcowDisk& disk, GuestOp op, std::uint64_t id,
       co_return co_await disk.discard(offset, length);
     case GuestOp::Kind::kFlush:
       co_return co_await disk.flush();
-    case GuestOp::Kind::kTakeSnapshot: {
-      qcow::Snapshot snapshot;
-      snapshot.name = name;
-      co_return co_await disk.create_snapshot(std::move(snapshot));
+    default: {
+      std::vector<std::uint64_t> words = words_of(id, op.first, op.count);
+      iovec iov{words.data(), length};
+      co_return co_await disk.writev(offset, IoVec(&iov, 1));
     }
-    case GuestOp::Kind::kApplySnapshot:
-      co_return co_await disk.apply_snapshot(std::move(name));
-    case GuestOp::Kind::kDeleteSnapshot:
-      co_return co_await disk.delete_snapshot(std::move(name));
-    case GuestOp::Kind::kGrow:
-      co_return co_await disk.resize(disk.size() + length);
   }
-  co_return Result<void>();
 }
 
 // Which blocks a discard turned to zeros: those stay so.
@@ -92,59 +61,13 @@ Task<std::vector<std::uint64_t>> ids_in(Disk& disk, std::uint64_t nr_blocks) {
   co_return ids;
 }
 
-SnapshotRecord* choose_snapshot(WorkloadRun& run, std::uint64_t number) {
-  std::vector<SnapshotRecord*> there;
-  for (SnapshotRecord& record : run.snapshots) {
-    if (record.taken != GuestModel::kNever && record.deleted == GuestModel::kNever) {
-      there.push_back(&record);
-    }
-  }
-  return there.empty() ? nullptr : there[number % there.size()];
-}
-
-Task<void> maintain(Player& player, GuestOp op) {
-  WorkloadRun& run = player.run;
-  SnapshotRecord* record = nullptr;
-  if (op.kind == GuestOp::Kind::kTakeSnapshot) {
-    std::vector<std::uint64_t> ids = co_await ids_in(player.disk, run.model.nr_blocks());
-    if (ids.empty()) co_return;  // the fault was for the read
-    SnapshotRecord taken;
-    taken.name = fmt::format("s{}", run.snapshots.size());
-    taken.ids = std::move(ids);
-    run.snapshots.push_back(std::move(taken));
-    record = &run.snapshots.back();
-  } else if (op.kind != GuestOp::Kind::kGrow) {
-    record = choose_snapshot(run, op.first);
-    if (record == nullptr) co_return;
-  } else if (player.disk.size() + op.count * kBlock > run.workload.max_size) {
-    co_return;
-  }
-  const std::uint64_t began = run.recording->tick();
-  const bool apply = op.kind == GuestOp::Kind::kApplySnapshot;
-  if (op.kind == GuestOp::Kind::kDeleteSnapshot) record->deleted = began;
-  if (op.kind == GuestOp::Kind::kGrow) {
-    run.sizes.push_back({player.disk.size() + op.count * kBlock, began, GuestModel::kNever});
-  }
-  for (std::uint64_t i = 0; apply && i < record->ids.size(); ++i) {
-    run.model.begin(i, 1, record->ids[i], began);
-  }
-  std::string name = record == nullptr ? "" : record->name;
-  Result<void> done = co_await carry_out(player.disk, op, 0, std::move(name));
-  const std::uint64_t ended = run.recording->tick();
-  if (!done) run.failed.push_back({op, began, ended, done.error().message()});
-  if (op.kind == GuestOp::Kind::kTakeSnapshot && done) record->taken = ended;
-  if (op.kind == GuestOp::Kind::kGrow && done) run.sizes.back().ended = ended;
-  for (std::uint64_t i = 0; apply && i < record->ids.size(); ++i) {
-    run.model.end(i, began, ended, done.has_value());
-  }
-}
-
 Task<void> play_one(Player& player, GuestOp op, bool alone) {
+  if (player.over) co_return;
   if (is_maintenance(op.kind)) {
     co_await maintain(player, op);
     co_return;
   }
-  const std::uint64_t nr_blocks = player.disk.size() / kBlock;
+  const std::uint64_t nr_blocks = player.disk->size() / kBlock;
   op.first %= nr_blocks;
   op.count = std::min(op.count, nr_blocks - op.first);
   WorkloadRun& run = player.run;
@@ -152,16 +75,15 @@ Task<void> play_one(Player& player, GuestOp op, bool alone) {
   const std::uint64_t id = writes ? player.next_id++ : GuestModel::kZeros;
   const std::uint64_t began = run.recording->tick();
   if (op.kind != GuestOp::Kind::kFlush) run.model.begin(op.first, op.count, id, began);
-  Result<void> done = co_await carry_out(player.disk, op, id, std::string());
-  const std::uint64_t ended = run.recording->tick();
-  if (!done) run.failed.push_back({op, began, ended, done.error().message()});
+  Result<void> done = co_await carry_out(*player.disk, op, id);
+  const std::uint64_t ended = player.note(op, began, done);
   if (op.kind == GuestOp::Kind::kFlush) {
     if (done) run.model.flushed(began, ended);
     co_return;
   }
   const bool advice = op.kind == GuestOp::Kind::kDiscard;
   std::vector<bool> effect(op.count, done.has_value() && !advice);
-  if (advice && done && alone) effect = co_await zeros_in(player.disk, op.first, op.count);
+  if (advice && done && alone) effect = co_await zeros_in(*player.disk, op.first, op.count);
   for (std::uint64_t i = 0; i < op.count; ++i) {
     run.model.end(op.first + i, began, ended, effect[i]);
   }
@@ -171,57 +93,68 @@ Task<void> play(Player& player, const std::vector<GuestOp>& ops, bool alone) {
   for (const GuestOp& op : ops) co_await play_one(player, op, alone);
 }
 
-std::vector<std::byte> make_backing(const Workload& workload, GuestModel& model) {
-  std::vector<std::byte> bytes(workload.backing_size);
+std::vector<std::byte> make_backing(std::uint64_t size, std::uint64_t id) {
+  std::vector<std::byte> bytes(size);
   for (std::uint64_t block = 0; block < bytes.size() / kBlock; ++block) {
-    if (block % 7 == 0) continue;  // zeros
-    const std::vector<std::uint64_t> words = words_of(kBackingId, block, 1);
+    if (block % 7 == id % 7) continue;  // zeros
+    const std::vector<std::uint64_t> words = words_of(id, block, 1);
     std::memcpy(bytes.data() + block * kBlock, words.data(), kBlock);
-    if (block < workload.format.size / kBlock) model.set_initial(block, kBackingId);
   }
   return bytes;
 }
 
-std::unique_ptr<Disk> backing_disk(EventLoop& loop, const std::vector<std::byte>& backing) {
-  if (backing.empty()) return nullptr;
-  auto bytes = std::make_shared<MemoryStorage::Bytes>();
-  bytes->data = backing;
-  return std::make_unique<RawDisk>(
-      std::make_unique<MemoryStorage>(loop, bytes, 0, 1, /*read_only=*/true));
-}
-
-Result<std::unique_ptr<qcow::QcowDisk>> open_on(EventLoop& loop, std::unique_ptr<Storage> storage,
-                                                const std::vector<std::byte>& backing,
-                                                const qcow::QcowOptions& options) {
-  VMM_TRY(qcow::Header header, loop.run_until(qcow::read_header(*storage)));
-  if (header.has(qcow::Incompatible::kDirty)) {
-    VMM_TRY(qcow::CheckReport report,
-            loop.run_until(qcow::check_image(loop, *storage, header, qcow::Repair::kAll)));
-    if (report.corruptions > 0) {
-      return fail(ErrorKind::kCorrupt, "not repaired: " + report.messages.front());
-    }
-    VMM_TRY(header, loop.run_until(qcow::read_header(*storage)));
-  }
-  return loop.run_until(qcow::QcowDisk::open(loop, std::move(storage), std::move(header),
-                                             backing_disk(loop, backing), nullptr, options));
-}
-
-Result<void> set_up(EventLoop& loop, WorkloadRun& run, MemoryStorage::Bytes& image,
-                    std::shared_ptr<MemoryStorage::Bytes> bytes, std::uint64_t* next_id) {
+// The image's own backing file, which the model knows, and one that it can be moved to.
+void make_backings(WorkloadRun& run) {
   const Workload& workload = run.workload;
-  MemoryStorage storage(loop, bytes);
+  if (workload.backing_size == 0) return;
+  run.backings["base"].push_back({0, make_backing(workload.backing_size, kBackingId)});
+  run.backings["other"].push_back({0, make_backing(workload.backing_size * 3 / 4, kOtherId)});
+  const std::uint64_t blocks = std::min(workload.backing_size, workload.format.size) / kBlock;
+  for (std::uint64_t block = 0; block < blocks; ++block) {
+    if (block % 7 != kBackingId % 7) run.model.set_initial(block, kBackingId);
+  }
+}
+
+// With what the header says is its backing file. `*backing`: its bytes.
+Task<Result<std::unique_ptr<qcow::QcowDisk>>> open_on(
+    EventLoop& loop, std::unique_ptr<Storage> storage, const WorkloadRun& run, std::uint64_t moment,
+    qcow::QcowOptions options, std::shared_ptr<MemoryStorage::Bytes>* backing) {
+  VMM_CO_TRY(qcow::Header header, co_await qcow::read_header(*storage));
+  if (header.has(qcow::Incompatible::kDirty)) {
+    VMM_CO_TRY(qcow::CheckReport report,
+               co_await qcow::check_image(loop, *storage, header, qcow::Repair::kAll));
+    if (report.corruptions > 0) {
+      co_return fail(ErrorKind::kCorrupt, "not repaired: " + report.messages.front());
+    }
+    VMM_CO_TRY(header, co_await qcow::read_header(*storage));
+  }
+  std::unique_ptr<Disk> below;
+  backing->reset();
+  if (const std::vector<std::byte>* bytes = run.backing_at(header.backing_file, moment)) {
+    *backing = std::make_shared<MemoryStorage::Bytes>();
+    (*backing)->data = *bytes;
+    below = std::make_unique<RawDisk>(
+        std::make_unique<MemoryStorage>(loop, *backing, 0, 1, /*read_only=*/true));
+  }
+  co_return co_await qcow::QcowDisk::open(loop, std::move(storage), std::move(header),
+                                          std::move(below), nullptr, options);
+}
+
+Result<void> set_up(EventLoop& loop, WorkloadRun& run, std::shared_ptr<MemoryStorage::Bytes> image,
+                    std::uint64_t* next_id) {
+  const Workload& workload = run.workload;
+  MemoryStorage storage(loop, image);
   VMM_CHECK(loop.run_until(qcow::format_image(storage, workload.format)));
-  VMM_TRY(std::unique_ptr<qcow::QcowDisk> disk,
-          open_on(loop, std::make_unique<MemoryStorage>(loop, bytes), run.backing, {}));
-  Player player{loop, run, *disk};
+  Player player{loop, run, image, nullptr};
+  VMM_CHECK(loop.run_until(player.open()));
   loop.run_until(play(player, workload.setup, true));
   *next_id = player.next_id;
-  VMM_CHECK(loop.run_until(disk->close()));
+  VMM_CHECK(loop.run_until(player.disk->close()));
   if (!run.failed.empty()) return fail(ErrorKind::kIo, run.failed.front().why);
   const std::uint64_t now = run.recording->tick();
   run.model.flushed(now, run.recording->tick());
-  if (workload.compress) compress_clusters(image.data, workload.seed);
-  run.start = image.data;
+  if (workload.compress) compress_clusters(image->data, workload.seed);
+  run.start = image->data;
   return {};
 }
 
@@ -239,6 +172,63 @@ bool may_have_size(const WorkloadRun& run, std::uint64_t size, std::uint64_t mom
 }
 
 }  // namespace
+
+std::vector<std::uint64_t> words_of(std::uint64_t id, std::uint64_t first, std::uint64_t count) {
+  std::vector<std::uint64_t> words(count * kWords);
+  for (std::uint64_t i = 0; i < words.size(); ++i) {
+    words[i] = GuestModel::word(id, first + i / kWords);
+  }
+  return words;
+}
+
+Task<Result<void>> Player::open() {
+  std::function<bool(std::uint64_t, const StorageOp&)> hits;
+  if (fault) hits = std::exchange(fault->hits, nullptr);
+  std::unique_ptr<Storage> storage = std::make_unique<MemoryStorage>(
+      loop, image, recorded ? run.workload.max_delay : 0, run.workload.seed + 1);
+  if (recorded) {
+    storage = std::make_unique<FaultStorage>(loop, std::move(storage), run.recording, fault);
+  }
+  qcow::QcowOptions options;
+  if (recorded) options = run.workload.options;
+  disk.reset();
+  Result<std::unique_ptr<qcow::QcowDisk>> opened =
+      co_await open_on(loop, std::move(storage), run, GuestModel::kNever, options, &backing);
+  if (fault) fault->hits = std::move(hits);
+  if (!opened) co_return Unexpected(std::move(opened).error());
+  disk = std::move(*opened);
+  co_return Result<void>();
+}
+
+std::uint64_t Player::note(const GuestOp& op, std::uint64_t began, const Result<void>& done) {
+  const std::uint64_t ended = run.recording->tick();
+  if (!done) run.failed.push_back({op, began, ended, done.error().message()});
+  return ended;
+}
+
+Task<std::vector<std::uint64_t>> Player::ids() {
+  return ids_in(*disk, run.model.nr_blocks());
+}
+
+const std::vector<std::byte>* WorkloadRun::backing_at(const std::string& backing_name,
+                                                      std::uint64_t moment) const {
+  const auto found = backings.find(backing_name);
+  const std::vector<std::byte>* bytes = nullptr;
+  if (found == backings.end()) return bytes;
+  for (const BackingVersion& version : found->second) {
+    if (version.since <= moment) bytes = &version.bytes;
+  }
+  return bytes;
+}
+
+std::shared_ptr<MemoryStorage::Bytes> storage_of(const Workload& workload,
+                                                 std::vector<std::byte> image) {
+  auto bytes = std::make_shared<MemoryStorage::Bytes>();
+  bytes->device = workload.device_size != 0;
+  bytes->can_punch = workload.seed % 2 == 0;
+  bytes->data = std::move(image);
+  return bytes;
+}
 
 const char* name_of(GuestOp::Kind kind) {
   switch (kind) {
@@ -261,16 +251,26 @@ const char* name_of(GuestOp::Kind kind) {
     case GuestOp::Kind::kDeleteSnapshot:
       return "deletion of a snapshot";
     case GuestOp::Kind::kGrow:
+    case GuestOp::Kind::kResize:
       return "resize";
+    case GuestOp::Kind::kPreallocate:
+      return "resize with preallocation";
+    case GuestOp::Kind::kCommit:
+      return "commit";
+    case GuestOp::Kind::kRebase:
+      return "rebase";
+    case GuestOp::Kind::kReopen:
+      return "close and open";
   }
   return "?";
 }
 
 Result<std::unique_ptr<qcow::QcowDisk>> open_image(EventLoop& loop,
                                                    std::shared_ptr<MemoryStorage::Bytes> image,
-                                                   const std::vector<std::byte>& backing,
-                                                   const qcow::QcowOptions& options) {
-  return open_on(loop, std::make_unique<MemoryStorage>(loop, std::move(image)), backing, options);
+                                                   const WorkloadRun& run, std::uint64_t moment) {
+  std::shared_ptr<MemoryStorage::Bytes> backing;
+  return loop.run_until(open_on(loop, std::make_unique<MemoryStorage>(loop, std::move(image)), run,
+                                moment, {}, &backing));
 }
 
 std::string compare_with_model(EventLoop& loop, Disk& disk, const WorkloadRun& run,
@@ -317,6 +317,9 @@ std::string compare_snapshots(EventLoop& loop, qcow::QcowDisk& disk, const Workl
   const std::vector<std::uint64_t> ids = loop.run_until(ids_in(disk, run.model.nr_blocks()));
   for (const SnapshotRecord& record : run.snapshots) {
     if (record.name != name) continue;
+    if (disk.size() != record.size) {
+      return fmt::format("the snapshot {} has {} bytes, not {}", name, disk.size(), record.size);
+    }
     for (std::uint64_t i = 0; i < record.ids.size(); ++i) {
       if (i >= ids.size() || ids[i] != record.ids[i]) {
         return fmt::format("block {:#x} of the snapshot {} is not what it was", i, name);
@@ -333,45 +336,40 @@ Result<WorkloadRun> run_workload(EventLoop& loop, const Workload& workload,
   run.recording = std::make_shared<Recording>();
   run.model = GuestModel(std::max(workload.format.size, workload.max_size) / kBlock);
   run.sizes.push_back({workload.format.size, 0, 0});
-  run.backing = make_backing(workload, run.model);
-  auto bytes = std::make_shared<MemoryStorage::Bytes>();
+  make_backings(run);
+  const std::shared_ptr<MemoryStorage::Bytes> image =
+      storage_of(workload, std::vector<std::byte>(workload.device_size, MemoryStorage::kLeftOver));
   std::uint64_t next_id = 1;
-  VMM_CHECK(set_up(loop, run, *bytes, bytes, &next_id));
+  VMM_CHECK(set_up(loop, run, image, &next_id));
 
-  auto memory = std::make_unique<MemoryStorage>(loop, bytes, workload.max_delay, workload.seed + 1);
-  auto storage = std::make_unique<FaultStorage>(loop, std::move(memory), run.recording, fault);
-  // A failure to open is for the user to see; faults begin behind it.
-  std::function<bool(std::uint64_t, const StorageOp&)> hits;
-  if (fault) hits = std::exchange(fault->hits, nullptr);
-  VMM_TRY(std::unique_ptr<qcow::QcowDisk> disk,
-          open_on(loop, std::move(storage), run.backing, workload.options));
-  if (fault) fault->hits = std::move(hits);
-
-  Player player{loop, run, *disk, next_id};
+  Player player{loop, run, image, fault, /*recorded=*/true};
+  player.next_id = next_id;
+  VMM_CHECK(loop.run_until(player.open()));
   Gate gate(loop);
   for (const std::vector<GuestOp>& worker : workload.workers) {
     spawn(gate, play(player, worker, workload.workers.size() == 1));
   }
   loop.run_until(gate.close());
+  if (!player.disk) return run;  // it says what is wrong
   // The trouble is over: from here on everything has to work. A fault that is yet to come may spoil
   // the last flush, but not our own look at the disk.
-  hits = nullptr;
+  std::function<bool(std::uint64_t, const StorageOp&)> hits;
   if (fault) hits = std::exchange(fault->hits, nullptr);
-  run.wrong = compare_with_model(loop, *disk, run, GuestModel::kNever);
+  if (run.wrong.empty()) {
+    run.wrong = compare_with_model(loop, *player.disk, run, GuestModel::kNever);
+  }
   if (fault && fault->once) fault->hits = std::move(hits);
   for (int i = 0; i < kNrFlushTries && run.wrong.empty(); ++i) {
     const std::uint64_t began = run.recording->tick();
-    Result<void> done = loop.run_until(disk->flush());
-    const std::uint64_t ended = run.recording->tick();
-    if (done) {
-      run.model.flushed(began, ended);
-      break;
-    }
-    run.failed.push_back({{GuestOp::Kind::kFlush, 0, 0}, began, ended, done.error().message()});
+    Result<void> done = loop.run_until(player.disk->flush());
+    const std::uint64_t ended = player.note({GuestOp::Kind::kFlush, 0, 0}, began, done);
+    if (!done) continue;
+    run.model.flushed(began, ended);
+    break;
   }
-  run.close_failed = !loop.run_until(disk->close());
-  disk.reset();
-  run.end = bytes->data;
+  run.close_failed = !loop.run_until(player.disk->close());
+  player.disk.reset();
+  run.end = image->data;
   return run;
 }
 

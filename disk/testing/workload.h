@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Workload: what a guest does to a small qcow2 image in memory, decided by a name and a seed, run
-// on a FaultStorage and noted in a GuestModel.
+// Workload: what a guest and the image tools do to a small qcow2 image in memory, decided by a name
+// and a seed, run on a FaultStorage and noted in a GuestModel.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,12 +26,19 @@ struct GuestOp {
     kZeroKeep,
     kDiscard,
     kFlush,
-    // What tools do, and a paused VM; nothing else is under way. `first` chooses a snapshot.
+    // What tools do, and a paused VM; nothing else is under way. `first` chooses: a snapshot, a
+    // size, a backing file.
     kTakeSnapshot,
     kApplySnapshot,
     kDeleteSnapshot,
-    kGrow,  // by `count` blocks
+    kGrow,         // by `count` blocks
+    kResize,       // to any size
+    kPreallocate,  // grows by `count` blocks that have their place; only without a backing file
+    kCommit,       // into the backing file, and empties the image
+    kRebase,       // onto another backing file, or none, and shows the same
+    kReopen,
   };
+  static constexpr std::size_t kNrKinds = 15;
   Kind kind = Kind::kWrite;
   std::uint64_t first = 0;  // 512-byte blocks
   std::uint64_t count = 0;
@@ -42,11 +50,12 @@ struct Workload {
   std::uint64_t seed = 0;
   qcow::FormatOptions format;
   qcow::QcowOptions options;
-  std::uint64_t backing_size = 0;             // bytes; 0: no backing file
-  std::uint64_t max_size = 0;                 // bytes the disk may grow to
-  bool compress = false;                      // some clusters of what `setup` wrote
-  unsigned max_delay = 0;                     // of the storage, in loop turns
-  std::vector<GuestOp> setup;                 // before the recording
+  std::uint64_t backing_size = 0;  // bytes; 0: no backing file
+  std::uint64_t max_size = 0;      // bytes the disk may grow to
+  std::uint64_t device_size = 0;   // bytes; not 0: on a block device that was used before
+  bool compress = false;           // some clusters of what `setup` wrote
+  unsigned max_delay = 0;          // of the storage, in loop turns
+  std::vector<GuestOp> setup;      // before the recording
   std::vector<std::vector<GuestOp>> workers;  // at the same time; one after the other within each
 };
 
@@ -58,6 +67,7 @@ Result<Workload> make_workload(const std::string& name, std::uint64_t seed);
 // A snapshot the workload has taken, or tried to.
 struct SnapshotRecord {
   std::string name;
+  std::uint64_t size = 0;                      // of the disk
   std::vector<std::uint64_t> ids;              // of each block, for GuestModel::word()
   std::uint64_t taken = GuestModel::kNever;    // the moment it was there for certain
   std::uint64_t deleted = GuestModel::kNever;  // the moment its deletion began
@@ -78,10 +88,17 @@ struct FailedRequest {
   std::string why;
 };
 
+// What a backing file holds from a moment on.
+struct BackingVersion {
+  std::uint64_t since = 0;
+  std::vector<std::byte> bytes;
+};
+
 struct WorkloadRun {
   Workload workload;
-  std::vector<std::byte> start;    // the image when the recording begins; all of it durable
-  std::vector<std::byte> backing;  // empty: none
+  std::vector<std::byte> start;  // the image when the recording begins; all of it durable
+  // By the names that headers have for them; all that a version holds is durable.
+  std::map<std::string, std::vector<BackingVersion>> backings;
   std::shared_ptr<Recording> recording;
   GuestModel model;
   std::vector<SnapshotRecord> snapshots;
@@ -90,6 +107,9 @@ struct WorkloadRun {
   bool close_failed = false;
   std::string wrong;           // what a read or the end of the run contradicts, first of all
   std::vector<std::byte> end;  // the image when the disk was closed
+
+  // What the file of that name held at `moment`; null: there is none.
+  const std::vector<std::byte>* backing_at(const std::string& name, std::uint64_t moment) const;
 };
 
 // `fault` may be null. What a fault is to show is in the result; a failure here means that the
@@ -97,11 +117,14 @@ struct WorkloadRun {
 Result<WorkloadRun> run_workload(EventLoop& loop, const Workload& workload,
                                  std::shared_ptr<Fault> fault = nullptr);
 
-// Opens `image` as a user would (an image marked dirty is repaired), without a recording.
+// Opens `image` as a user would after a crash at `moment` (an image marked dirty is repaired), with
+// the backing file that its header names, without a recording.
 Result<std::unique_ptr<qcow::QcowDisk>> open_image(EventLoop& loop,
                                                    std::shared_ptr<MemoryStorage::Bytes> image,
-                                                   const std::vector<std::byte>& backing,
-                                                   const qcow::QcowOptions& options);
+                                                   const WorkloadRun& run, std::uint64_t moment);
+// The bytes of an image as a storage that is what the workload's is: a file or a device.
+std::shared_ptr<MemoryStorage::Bytes> storage_of(const Workload& workload,
+                                                 std::vector<std::byte> image);
 
 // Reads the whole disk and compares: what a crash at `moment`, or the present (kNever), may have
 // left. Empty: all is well.

@@ -16,7 +16,7 @@ using Kind = GuestOp::Kind;
 struct Recipe {
   const char* name;
   // How often each kind comes, in the order of GuestOp::Kind.
-  unsigned weights[10];
+  unsigned weights[GuestOp::kNrKinds];
   unsigned prefill;  // per cent of the disk that is written before
   bool backing;
   bool small_caches;
@@ -40,7 +40,43 @@ constexpr Recipe kRecipes[] = {
     {"snapshots-backing", {50, 2, 5, 4, 8, 10, 9, 5, 7}, 20, true, true, 1, 50},
     {"l1-growth", {60, 2, 5, 4, 5, 12, 0, 0, 0, 12}, 40, false, false, 1, 50},
     {"l1-growth-backing", {60, 2, 5, 4, 5, 12, 0, 0, 0, 12}, 40, true, false, 1, 50},
+    {"resize", {50, 2, 5, 4, 5, 9, 0, 0, 0, 0, 14, 5, 0, 0, 4}, 60, false, false, 1, 50},
+    {"resize-backing", {50, 2, 5, 4, 5, 9, 0, 0, 0, 0, 14, 0, 0, 0, 4}, 40, true, true, 1, 50},
+    {"commit", {50, 4, 6, 4, 6, 8, 0, 0, 0, 0, 4, 0, 10, 0, 4}, 40, true, false, 1, 50},
+    {"rebase", {50, 4, 6, 4, 6, 8, 0, 0, 0, 0, 4, 2, 4, 12, 4}, 40, true, false, 1, 50},
+    {"tools", {45, 2, 5, 4, 6, 6, 8, 4, 5, 4, 6, 4, 3, 4, 4}, 50, true, true, 1, 50},
+    // Each of the tools' operations at the moment at which the refcount table has to grow.
+    {"tools-table-growth",
+     {30, 0, 0, 0, 6, 4, 20, 6, 12, 3, 8, 6, 0, 0, 3},
+     50,
+     false,
+     true,
+     1,
+     24},
+    {"tools-table-growth-backing",
+     {30, 0, 0, 0, 6, 4, 14, 5, 10, 3, 8, 0, 8, 6, 3},
+     50,
+     true,
+     true,
+     1,
+     24},
+    {"device", {50, 4, 10, 8, 14, 14}, 40, false, false, 1, 60},
+    {"device-backing", {50, 4, 10, 8, 14, 14, 0, 0, 0, 3, 4}, 30, true, true, 1, 60},
+    {"device-tools", {45, 2, 5, 4, 6, 6, 8, 4, 5, 4, 6, 4, 3, 4, 4}, 50, true, true, 1, 50},
+    {"device-concurrent", {50, 4, 8, 8, 15, 15}, 30, false, true, 4, 30},
 };
+
+bool starts_with(const std::string& name, std::string_view start) {
+  return name.substr(0, start.size()) == start;
+}
+// Several references to a cluster, so that refcounts of one bit will not do.
+bool has_snapshots(const Recipe& recipe) {
+  return recipe.weights[static_cast<unsigned>(Kind::kTakeSnapshot)] > 0;
+}
+bool changes_size(const Recipe& recipe) {
+  return recipe.weights[static_cast<unsigned>(Kind::kGrow)] > 0 ||
+         recipe.weights[static_cast<unsigned>(Kind::kResize)] > 0;
+}
 
 GuestOp random_op(Random& random, const Recipe& recipe, std::uint64_t nr_blocks,
                   std::uint64_t cluster_blocks) {
@@ -54,7 +90,7 @@ GuestOp random_op(Random& random, const Recipe& recipe, std::uint64_t nr_blocks,
   if (op.kind == Kind::kFlush) return op;
   op.first = random() % nr_blocks;
   if (op.kind > Kind::kFlush) {
-    op.count = 1 + random() % 64;
+    op.count = 1 + random() % (nr_blocks > 4096 ? 3000 : 64);
     return op;
   }
   const std::uint64_t most = std::min(nr_blocks - op.first, cluster_blocks * 12);
@@ -67,11 +103,10 @@ GuestOp random_op(Random& random, const Recipe& recipe, std::uint64_t nr_blocks,
   return op;
 }
 
-void choose_format(Workload& workload, Random& random, const std::string& name, bool backing) {
+void choose_format(Workload& workload, Random& random, const Recipe& recipe) {
+  const std::string name = recipe.name;
   qcow::FormatOptions& format = workload.format;
   format.cluster_size = std::uint64_t{512} << random() % 4;
-  // The header and the backing file's name share the first cluster.
-  if (backing) format.cluster_size = std::max<std::uint64_t>(format.cluster_size, 1024);
   format.size = format.cluster_size <= 1024 ? 96 << 10 : 160 << 10;
   if (random() % 4 == 0) format.size -= 512;  // not a whole number of clusters
   format.version = random() % 5 == 0 ? 2 : 3;
@@ -81,13 +116,20 @@ void choose_format(Workload& workload, Random& random, const std::string& name, 
     format.extended_l2 = true;
     format.cluster_size = 16384;
     format.size = 384 << 10;
+  } else if (starts_with(name, "tools-table-growth")) {
+    // One cluster of the refcount table covers 2 MiB of the file, as below: so much is there before
+    // the recording begins that it is outgrown within a few requests.
+    format.version = 3;
+    format.cluster_size = 512;
+    format.refcount_bits = 64;
+    format.size = (2 << 20) + (64 << 10);
   } else if (name == "refcount-table-growth") {
     // One cluster of the refcount table covers 2 MiB of the file.
     format.version = 3;
     format.cluster_size = 512;
     format.refcount_bits = 64;
     format.size = (2 << 20) + (256 << 10);
-  } else if (format.version == 3 && (name == "compressed" || name.substr(0, 9) == "snapshots")) {
+  } else if (format.version == 3 && (name == "compressed" || has_snapshots(recipe))) {
     format.refcount_bits = std::max(format.refcount_bits, 4u);  // clusters are shared
   }
 }
@@ -113,7 +155,7 @@ Result<Workload> make_workload(const std::string& name, std::uint64_t seed) {
   Workload workload;
   workload.name = name;
   workload.seed = seed;
-  choose_format(workload, random, name, recipe->backing);
+  choose_format(workload, random, *recipe);
   workload.compress = name == "compressed";
   workload.max_delay = recipe->nr_workers > 1 ? 3 : static_cast<unsigned>(random() % 3);
   workload.options.refcount_cache_size = recipe->small_caches ? 1 : 0;
@@ -122,8 +164,14 @@ Result<Workload> make_workload(const std::string& name, std::uint64_t seed) {
     workload.options.l2_cache_size = 512 << random() % 2;
   }
   workload.options.detect_zeroes = random() % 4 == 0;
+  // What a rebase keeps it writes as data, zeros too: it opens the image without this.
+  if (recipe->weights[static_cast<unsigned>(Kind::kRebase)] > 0) {
+    workload.options.detect_zeroes = false;
+  }
   const std::uint64_t size = workload.format.size;
-  if (name.substr(0, 9) == "l1-growth") workload.max_size = size + (160 << 10);
+  const bool near_growth = starts_with(name, "tools-table-growth");
+  if (changes_size(*recipe)) workload.max_size = size + (near_growth ? 3 << 20 : 160 << 10);
+  if (starts_with(name, "device")) workload.device_size = 3 << 20;
   if (recipe->backing && random() % 4 != 0) {
     // Sometimes shorter than the disk on top of it.
     // Or longer than it is at first.
@@ -135,11 +183,14 @@ Result<Workload> make_workload(const std::string& name, std::uint64_t seed) {
   const std::uint64_t nr_blocks = std::max(size, workload.max_size) / GuestModel::kBlock;
   const std::uint64_t cluster_blocks = workload.format.cluster_size / GuestModel::kBlock;
   const bool grows = name == "refcount-table-growth";
-  const std::uint64_t prefilled = size / GuestModel::kBlock * recipe->prefill / 100;
+  std::uint64_t prefilled = size / GuestModel::kBlock * recipe->prefill / 100;
+  // 31 of 32 clusters are data; the file ends just before 2 MiB.
+  if (near_growth) prefilled = 3960 - random() % 60;
   for (std::uint64_t at = 0; at < prefilled;) {
-    const std::uint64_t count = grows ? 512 : 1 + random() % (cluster_blocks * 16);
-    GuestOp op{Kind::kWrite, at, std::min(count, nr_blocks - at)};
-    if (grows || random() % 5 != 0) workload.setup.push_back(op);
+    const bool all = grows || near_growth;
+    const std::uint64_t count = all ? 512 : 1 + random() % (cluster_blocks * 16);
+    GuestOp op{Kind::kWrite, at, std::min(count, (all ? prefilled : nr_blocks) - at)};
+    if (all || random() % 5 != 0) workload.setup.push_back(op);
     at += op.count;
   }
   for (unsigned worker = 0; worker < recipe->nr_workers; ++worker) {

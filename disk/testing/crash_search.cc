@@ -63,12 +63,14 @@ std::vector<std::uint64_t> choices(const CrashStates& states, std::uint64_t coun
 
 }  // namespace
 
-Result<std::string> ask_qemu(const std::vector<std::byte>& image, const WorkloadRun& run,
+Result<std::string> ask_qemu(const CrashState& state, const WorkloadRun& run,
                              std::uint64_t moment) {
   char folder[] = "/tmp/crash-state-XXXXXX";
   if (mkdtemp(folder) == nullptr) return fail_errno(errno, "a temporary folder for qemu-img");
   const std::string path = std::string(folder) + "/image";
-  Result<void> saved = save(image, path);
+  const std::string data = std::string(folder) + "/" + run.workload.format.data_file;
+  Result<void> saved = save(state.image, path);
+  if (saved && !run.workload.format.data_file.empty()) saved = save(state.data, data);
   for (const auto& [name, versions] : run.backings) {
     const std::vector<std::byte>* bytes = run.backing_at(name, moment);
     if (saved && bytes != nullptr) saved = save(*bytes, std::string(folder) + "/" + name);
@@ -84,6 +86,7 @@ Result<std::string> ask_qemu(const std::vector<std::byte>& image, const Workload
     code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
   }
   unlink(path.c_str());
+  unlink(data.c_str());
   for (const auto& [name, versions] : run.backings) {
     unlink((std::string(folder) + "/" + name).c_str());
   }
@@ -108,8 +111,9 @@ CrashSearchResult search_crashes(EventLoop& loop, const WorkloadRun& run,
     // What is left of the states goes to the cuts that are left.
     const std::uint64_t share = (options.max_states - result.states) / (states.nr_cuts() - cut) + 1;
     for (const std::uint64_t choice : choices(states, std::min(share, options.max_choices), cut)) {
-      const std::vector<std::byte> image = states.state(choice);
-      if (!seen.insert(hash_of(image, covered)).second) {
+      const CrashState state = states.state(choice);
+      const std::vector<std::byte>& image = state.image;
+      if (!seen.insert(hash_of(image, hash_of(state.data, covered))).second) {
         ++result.repeated;
         continue;
       }
@@ -117,14 +121,14 @@ CrashSearchResult search_crashes(EventLoop& loop, const WorkloadRun& run,
       set_last_words(command);
       ++result.states;
       const bool use = options.use_every != 0 && result.states % options.use_every == 0;
-      CrashVerdict verdict = judge_crash(loop, run, image, moment, use);
+      CrashVerdict verdict = judge_crash(loop, run, state, moment, use);
       if (verdict.leaks > 0) ++result.leaky;
       if (verdict.dirty) ++result.dirty;
       // qemu-img calls an image corrupt that says itself that it is dirty, or where version 2
       // leaks.
       if (verdict.wrong.empty() && !verdict.dirty && verdict.copied_leaks == 0 &&
           options.oracle_every != 0 && result.states % options.oracle_every == 0) {
-        Result<std::string> said = ask_qemu(image, run, moment);
+        Result<std::string> said = ask_qemu(state, run, moment);
         ++result.oracle;
         verdict.wrong = said ? *said : said.error().message();
       }
@@ -143,16 +147,16 @@ std::string replay_crash(EventLoop& loop, const WorkloadRun& run, std::uint64_t 
   CrashStates states(run);
   if (cut >= states.nr_cuts()) return fmt::format("there are {} cuts", states.nr_cuts());
   for (std::uint64_t at = 0; at <= cut; ++at) states.advance_to(at);
-  const std::vector<std::byte> image = states.state(choice);
+  const CrashState state = states.state(choice);
   if (!save_as.empty()) {
-    Result<void> saved = save(image, save_as);
+    Result<void> saved = save(state.image, save_as);
     if (!saved) return saved.error().message();
   }
   for (bool use : {false, true}) {
-    CrashVerdict verdict = judge_crash(loop, run, image, states.moment(cut), use);
+    CrashVerdict verdict = judge_crash(loop, run, state, states.moment(cut), use);
     if (!verdict.wrong.empty()) return verdict.wrong + "\n" + states.describe(choice);
   }
-  Result<std::string> said = ask_qemu(image, run, states.moment(cut));
+  Result<std::string> said = ask_qemu(state, run, states.moment(cut));
   return said ? *said : std::string();
 }
 

@@ -36,7 +36,6 @@ std::string replay_crash(EventLoop& loop, const WorkloadRun& run, std::uint64_t 
 
 // What `qemu-img check` has against the image that a crash at `moment` left; empty: nothing but
 // leaks. Fails where it cannot run.
-Result<std::string> ask_qemu(const std::vector<std::byte>& image, const WorkloadRun& run,
-                             std::uint64_t moment);
+Result<std::string> ask_qemu(const CrashState& state, const WorkloadRun& run, std::uint64_t moment);
 
 }  // namespace vmm::disk

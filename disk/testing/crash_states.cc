@@ -67,11 +67,11 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 
 }  // namespace
 
-CrashStates::CrashStates(const WorkloadRun& run) : run_(run), base_(run.start) {
+CrashStates::CrashStates(const WorkloadRun& run) : run_(run), base_{run.start, run.start_data} {
   for (const StorageOp& op : run.recording->ops) {
     if (op.changes()) cuts_.push_back(op.began);
     if (op.kind == StorageOp::Kind::kSync && !op.failed && op.ended != StorageOp::kNever) {
-      syncs_.push_back({op.began, op.ended});
+      syncs_.push_back({op.file, op.began, op.ended});
       cuts_.push_back(op.ended);
     }
   }
@@ -83,7 +83,7 @@ CrashStates::CrashStates(const WorkloadRun& run) : run_(run), base_(run.start) {
 
 bool CrashStates::is_durable(const StorageOp& op, std::uint64_t moment) const {
   return std::any_of(syncs_.begin(), syncs_.end(), [&](const Sync& sync) {
-    return sync.began > op.ended && sync.ended <= moment;
+    return sync.file == op.file && sync.began > op.ended && sync.ended <= moment;
   });
 }
 
@@ -97,7 +97,7 @@ void CrashStates::advance_to(std::uint64_t cut) {
   std::vector<std::size_t> left;
   for (std::size_t index : pending_) {
     if (is_durable(ops[index], moment)) {
-      apply(base_, ops[index], run_.workload.device_size != 0);
+      apply(base_.file(ops[index].file), ops[index], run_.workload.device_size != 0);
     } else {
       left.push_back(index);
     }
@@ -139,37 +139,41 @@ CrashStates::Choice CrashStates::choice(std::uint64_t number) const {
   return choice;
 }
 
-std::vector<std::byte> CrashStates::state(std::uint64_t number) const {
+CrashState CrashStates::state(std::uint64_t number) const {
   const Choice chosen = choice(number);
+  const bool device = run_.workload.device_size != 0;
   std::mt19937_64 random(mix(chosen.seed, 1));
-  std::vector<std::byte> image = base_;
-  std::uint64_t full_size = image.size();
+  CrashState state = base_;
+  std::uint64_t full_sizes[] = {state.image.size(), state.data.size()};
   for (std::size_t i = 0; i < pending_.size(); ++i) {
     const StorageOp& op = run_.recording->ops[pending_[i]];
+    std::vector<std::byte>& bytes = state.file(op.file);
     const std::uint64_t length = extent_of(op);
     if (op.kind != StorageOp::Kind::kTruncate && op.kind != StorageOp::Kind::kPunch) {
-      full_size = std::max(full_size, op.offset + length);
+      full_sizes[op.file] = std::max(full_sizes[op.file], op.offset + length);
     }
     const bool whole = op.kind == StorageOp::Kind::kTruncate ||
                        op.kind == StorageOp::Kind::kAllocate || chosen.keep[i] == Keep::kYes;
     if (whole) {
-      if (chosen.keep[i] != Keep::kNo) apply(image, op, run_.workload.device_size != 0);
+      if (chosen.keep[i] != Keep::kNo) apply(bytes, op, device);
     } else if (chosen.keep[i] == Keep::kPrefix) {
       // Cut where a sector of the file ends.
       const std::uint64_t end = op.offset + (length > 0 ? random() % length : 0);
       const std::uint64_t cut = end / kSector * kSector;
-      if (cut > op.offset) apply_part(image, op, 0, cut - op.offset);
+      if (cut > op.offset) apply_part(bytes, op, 0, cut - op.offset);
     } else if (chosen.keep[i] == Keep::kSectors) {
       for (std::uint64_t at = 0; at < length;) {
         const std::uint64_t next =
             std::min(length, ((op.offset + at) / kSector + 1) * kSector - op.offset);
-        if (random() % 16 < chosen.kept_in_16) apply_part(image, op, at, next);
+        if (random() % 16 < chosen.kept_in_16) apply_part(bytes, op, at, next);
         at = next;
       }
     }
   }
-  if (chosen.size_kept) grow(image, full_size);
-  return image;
+  for (unsigned file : {0u, 1u}) {
+    if (chosen.size_kept) grow(state.file(file), full_sizes[file]);
+  }
+  return state;
 }
 
 std::string CrashStates::describe(std::uint64_t number) const {
@@ -181,8 +185,9 @@ std::string CrashStates::describe(std::uint64_t number) const {
                        : chosen.keep[i] == Keep::kNo      ? "dropped"
                        : chosen.keep[i] == Keep::kSectors ? "some sectors"
                                                           : "a prefix";
-    text += fmt::format("  op {}: {} {:#x}+{:#x}{}: {}\n", pending_[i], name_of(op.kind), op.offset,
-                        op.length, op.failed ? " (failed)" : "", kept);
+    text += fmt::format("  op {}: {}{} {:#x}+{:#x}{}: {}\n", pending_[i], name_of(op.kind),
+                        op.file == 0 ? "" : " (data file)", op.offset, op.length,
+                        op.failed ? " (failed)" : "", kept);
   }
   return text;
 }
@@ -224,12 +229,12 @@ std::string use_afterwards(EventLoop& loop, qcow::QcowDisk& disk, std::uint64_t 
 
 }  // namespace
 
-CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run,
-                         const std::vector<std::byte>& image, std::uint64_t moment,
-                         bool write_afterwards) {
+CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run, const CrashState& state,
+                         std::uint64_t moment, bool write_afterwards) {
   CrashVerdict verdict;
-  const std::shared_ptr<MemoryStorage::Bytes> bytes = storage_of(run.workload, image);
-  ImageReport report = check_image(image);
+  const std::shared_ptr<MemoryStorage::Bytes> bytes = storage_of(run.workload, state.image);
+  const std::shared_ptr<MemoryStorage::Bytes> data = storage_of(run.workload, state.data);
+  ImageReport report = check_image(state.image);
   verdict.leaks = report.leaks;
   verdict.dirty = report.dirty;
   verdict.copied_leaks = report.copied_leaks;
@@ -237,7 +242,7 @@ CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run,
     verdict.wrong = report.corruptions.front();
     return verdict;
   }
-  Result<std::unique_ptr<qcow::QcowDisk>> disk = open_image(loop, bytes, run, moment);
+  Result<std::unique_ptr<qcow::QcowDisk>> disk = open_image(loop, bytes, data, run, moment);
   if (!disk) {
     verdict.wrong = "open: " + disk.error().message();
     return verdict;
@@ -252,6 +257,9 @@ CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run,
     return verdict;
   }
   verdict.wrong = compare_with_model(loop, **disk, run, moment);
+  if (verdict.wrong.empty() && run.workload.format.data_file_raw) {
+    verdict.wrong = compare_raw(data->data, (*disk)->size(), run, moment);
+  }
   if (!write_afterwards || !verdict.wrong.empty()) return verdict;
   verdict.wrong = compare_snapshots(loop, **disk, run, moment, moment);
   if (verdict.wrong.empty()) verdict.wrong = use_afterwards(loop, **disk, moment);

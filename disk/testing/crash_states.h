@@ -17,6 +17,14 @@
 
 namespace vmm::disk {
 
+// What a crash leaves: the image, and its external data file where it has one.
+struct CrashState {
+  std::vector<std::byte> image;
+  std::vector<std::byte> data;
+
+  std::vector<std::byte>& file(unsigned number) { return number == 0 ? image : data; }
+};
+
 class CrashStates {
  public:
   explicit CrashStates(const WorkloadRun& run);
@@ -31,7 +39,7 @@ class CrashStates {
   // random ones.
   std::uint64_t nr_fixed_choices() const;
   std::uint64_t nr_pending() const { return pending_.size(); }
-  std::vector<std::byte> state(std::uint64_t choice) const;
+  CrashState state(std::uint64_t choice) const;
   // What of the pending operations a choice keeps, for whoever looks for the bug.
   std::string describe(std::uint64_t choice) const;
 
@@ -50,25 +58,25 @@ class CrashStates {
   const WorkloadRun& run_;
   std::vector<std::uint64_t> cuts_;
   struct Sync {
+    unsigned file;
     std::uint64_t began;
     std::uint64_t ended;
   };
   std::vector<Sync> syncs_;
   std::uint64_t cut_ = 0;
-  std::vector<std::byte> base_;       // with all that is durable at cut_
+  CrashState base_;                   // with all that is durable at cut_
   std::vector<std::size_t> pending_;  // indices of the recording, in the order they began
   std::size_t next_op_ = 0;           // not yet looked at
 };
 
-// What is wrong with an image that a crash at `moment` left; empty: nothing.
+// What is wrong with what a crash at `moment` left; empty: nothing.
 struct CrashVerdict {
   std::string wrong;
   std::uint64_t leaks = 0;
   std::uint64_t copied_leaks = 0;  // only where version 2 cannot help it
   bool dirty = false;              // the image said so, and opening it repaired it
 };
-CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run,
-                         const std::vector<std::byte>& image, std::uint64_t moment,
-                         bool write_afterwards);
+CrashVerdict judge_crash(EventLoop& loop, const WorkloadRun& run, const CrashState& state,
+                         std::uint64_t moment, bool write_afterwards);
 
 }  // namespace vmm::disk

@@ -70,25 +70,25 @@ TEST_CASE("CrashStates: what was not synced is lost in one state and kept in ano
   CrashStates states(run);
   REQUIRE(states.nr_cuts() == 4);  // two writes, a sync, a hole
   states.advance_to(0);
-  CHECK(states.state(0).empty());
-  CHECK(states.state(1).size() == 2048);
+  CHECK(states.state(0).image.empty());
+  CHECK(states.state(1).image.size() == 2048);
   states.advance_to(1);
   CHECK(states.nr_pending() == 0);
-  CHECK(states.state(0) == std::vector<std::byte>(2048, std::byte{1}));
+  CHECK(states.state(0).image == std::vector<std::byte>(2048, std::byte{1}));
   states.advance_to(2);
   states.advance_to(3);
   REQUIRE(states.nr_fixed_choices() == 4);
-  CHECK(states.state(0) == std::vector<std::byte>(2048, std::byte{1}));
-  const std::vector<std::byte> all = states.state(3);
+  CHECK(states.state(0).image == std::vector<std::byte>(2048, std::byte{1}));
+  const std::vector<std::byte> all = states.state(3).image;
   CHECK(all.size() == 3072);
   CHECK(all[0] == std::byte{0});
   CHECK(all[600] == std::byte{1});
   CHECK(all[1024] == std::byte{2});
   bool torn = false;
   for (std::uint64_t choice = 4; choice < 200; ++choice) {
-    const std::vector<std::byte> state = states.state(choice);
+    const std::vector<std::byte> state = states.state(choice).image;
     torn = torn || (state.size() >= 2048 && state[1024] != state[1536]);
-    CHECK(state == states.state(choice));
+    CHECK(state == states.state(choice).image);
   }
   CHECK(torn);
 }

@@ -19,6 +19,7 @@ std::string use_of(const StorageOp& op, const ImageReport& report) {
     return "file size";
   }
   if (op.kind == StorageOp::Kind::kPunch) return "hole";
+  if (op.file != 0) return op.kind == StorageOp::Kind::kRead ? "data file read" : "data file write";
   const ClusterUse use = report.use_at(op.offset);
   return fmt::format("{} {}", use == ClusterUse::kFree ? "data" : name_of(use),
                      op.kind == StorageOp::Kind::kRead ? "read" : "write");
@@ -109,8 +110,8 @@ std::string run_fault(EventLoop& loop, const WorkloadRun& dry, const FaultCase& 
   fault->hits = [&](std::uint64_t index, const StorageOp& op) {
     if (!wanted.from_then_on) return index == wanted.index;
     if (index < wanted.index || op.kind == StorageOp::Kind::kRead) return false;
-    return !wanted.use ||
-           (op.kind == StorageOp::Kind::kWrite && layout.use_at(op.offset) == *wanted.use);
+    return !wanted.use || (op.kind == StorageOp::Kind::kWrite && op.file == 0 &&
+                           layout.use_at(op.offset) == *wanted.use);
   };
   Result<WorkloadRun> run = run_workload(loop, dry.workload, fault);
   if (!run) return "the workload cannot run: " + run.error().message();
@@ -129,16 +130,22 @@ std::string run_fault(EventLoop& loop, const WorkloadRun& dry, const FaultCase& 
     return "close() failed, long after the fault";
   }
   const std::shared_ptr<MemoryStorage::Bytes> bytes = storage_of(run->workload, run->end);
+  const std::shared_ptr<MemoryStorage::Bytes> data = storage_of(run->workload, run->end_data);
   const ImageReport report = check_image(bytes->data);
   if (!report.dirty && !report.corruptions.empty()) {
     return "at the end: " + report.corruptions.front();
   }
-  Result<std::unique_ptr<qcow::QcowDisk>> disk = open_image(loop, bytes, *run, GuestModel::kNever);
+  Result<std::unique_ptr<qcow::QcowDisk>> disk =
+      open_image(loop, bytes, data, *run, GuestModel::kNever);
   if (!disk) return "open at the end: " + disk.error().message();
   const ImageReport opened = check_image(bytes->data);
   if (!opened.corruptions.empty()) return "after repair: " + opened.corruptions.front();
   wrong = compare_with_model(loop, **disk, *run, GuestModel::kNever);
   if (!wrong.empty()) return "at the end: " + wrong;
+  if (run->workload.format.data_file_raw) {
+    wrong = compare_raw(data->data, (*disk)->size(), *run, GuestModel::kNever);
+    if (!wrong.empty()) return "at the end: " + wrong;
+  }
   wrong = compare_snapshots(loop, **disk, *run, GuestModel::kNever - 1, wanted.index);
   if (!wrong.empty()) return "at the end: " + wrong;
   return check_crashes(loop, *run, ops[fault->victims.front()].began, result);

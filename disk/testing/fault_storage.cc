@@ -49,6 +49,7 @@ std::uint64_t FaultStorage::begin(StorageOp::Kind kind, std::uint64_t offset,
                                   std::uint64_t length) {
   StorageOp op;
   op.kind = kind;
+  op.file = file_;
   op.offset = offset;
   op.length = length;
   op.began = recording_->tick();

@@ -21,6 +21,7 @@ struct StorageOp {
   enum class Kind : std::uint8_t { kRead, kWrite, kZero, kPunch, kSync, kTruncate, kAllocate };
 
   Kind kind = Kind::kRead;
+  unsigned file = 0;             // which of the storages that share the recording
   std::uint64_t offset = 0;      // bytes
   std::uint64_t length = 0;      // bytes; kTruncate: the new size
   std::vector<std::byte> bytes;  // kWrite: what was to be written
@@ -60,10 +61,12 @@ const char* name_of(Fault::Kind kind);
 
 class FaultStorage : public Storage {
  public:
-  // `fault` may be null, and may change while the storage is in use.
+  // `fault` may be null, and may change while the storage is in use. `file`: see StorageOp.
   FaultStorage(EventLoop& loop, std::unique_ptr<Storage> below,
-               std::shared_ptr<Recording> recording, std::shared_ptr<Fault> fault = nullptr)
-      : loop_(loop),
+               std::shared_ptr<Recording> recording, std::shared_ptr<Fault> fault = nullptr,
+               unsigned file = 0)
+      : file_(file),
+        loop_(loop),
         below_(std::move(below)),
         recording_(std::move(recording)),
         fault_(std::move(fault)) {}
@@ -92,6 +95,7 @@ class FaultStorage : public Storage {
   // A failure, a turn later.
   Task<Result<void>> fail_op(std::uint64_t index);
 
+  const unsigned file_;
   EventLoop& loop_;
   std::unique_ptr<Storage> below_;
   std::shared_ptr<Recording> recording_;

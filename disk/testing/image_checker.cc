@@ -75,6 +75,7 @@ class Checker {
       const std::uint64_t incompatible = be64(72);
       report_.dirty = (incompatible & 1) != 0;
       if ((incompatible & 2) != 0) corrupt("marked corrupt");
+      data_file_ = (incompatible >> 2 & 1) != 0;
       extended_ = (incompatible >> 4 & 1) != 0;
       order_ = be32(96);
     }
@@ -184,6 +185,12 @@ class Checker {
         corrupt("L2 entry of guest cluster {:#x} is {:#x}", guest_cluster, entry);
       }
       const std::uint64_t host = entry & kOffset;
+      if (data_file_) {  // every cluster has one place in the data file, its own
+        if (host != 0 && host != guest_cluster * cluster_) {
+          corrupt("guest cluster {:#x} is at {:#x} of the data file", guest_cluster, host);
+        }
+        continue;
+      }
       if (extended_) check_bitmap(table + i * 16 + 8, host, guest_cluster);
       if (host == 0) {
         if ((entry & kCopiedFlag) != 0) {
@@ -267,6 +274,7 @@ class Checker {
   std::uint64_t cluster_ = 0;
   std::uint64_t entry_size_ = 8;
   bool extended_ = false;
+  bool data_file_ = false;
   std::uint64_t size_ = 0;
   std::uint64_t l1_entries_ = 0;
   std::uint64_t l1_offset_ = 0;

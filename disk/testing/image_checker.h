@@ -46,7 +46,7 @@ struct ImageReport {
   }
 };
 
-// Versions 2 and 3, without an external data file.
+// Versions 2 and 3. Of an external data file only the places are checked.
 ImageReport check_image(std::span<const std::byte> image);
 
 }  // namespace vmm::disk

@@ -117,8 +117,9 @@ void make_backings(WorkloadRun& run) {
 
 // With what the header says is its backing file. `*backing`: its bytes.
 Task<Result<std::unique_ptr<qcow::QcowDisk>>> open_on(
-    EventLoop& loop, std::unique_ptr<Storage> storage, const WorkloadRun& run, std::uint64_t moment,
-    qcow::QcowOptions options, std::shared_ptr<MemoryStorage::Bytes>* backing) {
+    EventLoop& loop, std::unique_ptr<Storage> storage, std::unique_ptr<Storage> data,
+    const WorkloadRun& run, std::uint64_t moment, qcow::QcowOptions options,
+    std::shared_ptr<MemoryStorage::Bytes>* backing) {
   VMM_CO_TRY(qcow::Header header, co_await qcow::read_header(*storage));
   if (header.has(qcow::Incompatible::kDirty)) {
     VMM_CO_TRY(qcow::CheckReport report,
@@ -137,15 +138,15 @@ Task<Result<std::unique_ptr<qcow::QcowDisk>>> open_on(
         std::make_unique<MemoryStorage>(loop, *backing, 0, 1, /*read_only=*/true));
   }
   co_return co_await qcow::QcowDisk::open(loop, std::move(storage), std::move(header),
-                                          std::move(below), nullptr, options);
+                                          std::move(below), std::move(data), options);
 }
 
 Result<void> set_up(EventLoop& loop, WorkloadRun& run, std::shared_ptr<MemoryStorage::Bytes> image,
-                    std::uint64_t* next_id) {
+                    std::shared_ptr<MemoryStorage::Bytes> data, std::uint64_t* next_id) {
   const Workload& workload = run.workload;
   MemoryStorage storage(loop, image);
   VMM_CHECK(loop.run_until(qcow::format_image(storage, workload.format)));
-  Player player{loop, run, image, nullptr};
+  Player player{loop, run, image, data, nullptr};
   VMM_CHECK(loop.run_until(player.open()));
   loop.run_until(play(player, workload.setup, true));
   *next_id = player.next_id;
@@ -155,6 +156,7 @@ Result<void> set_up(EventLoop& loop, WorkloadRun& run, std::shared_ptr<MemorySto
   run.model.flushed(now, run.recording->tick());
   if (workload.compress) compress_clusters(image->data, workload.seed);
   run.start = image->data;
+  run.start_data = data->data;
   return {};
 }
 
@@ -184,16 +186,23 @@ std::vector<std::uint64_t> words_of(std::uint64_t id, std::uint64_t first, std::
 Task<Result<void>> Player::open() {
   std::function<bool(std::uint64_t, const StorageOp&)> hits;
   if (fault) hits = std::exchange(fault->hits, nullptr);
-  std::unique_ptr<Storage> storage = std::make_unique<MemoryStorage>(
-      loop, image, recorded ? run.workload.max_delay : 0, run.workload.seed + 1);
-  if (recorded) {
-    storage = std::make_unique<FaultStorage>(loop, std::move(storage), run.recording, fault);
-  }
+  disk.reset();
+  const auto storage_for = [&](std::shared_ptr<MemoryStorage::Bytes> bytes, unsigned file) {
+    const unsigned delay = recorded ? run.workload.max_delay : 0;
+    std::unique_ptr<Storage> storage = std::make_unique<MemoryStorage>(
+        loop, std::move(bytes), delay, run.workload.seed + 1 + file);
+    if (!recorded) return storage;
+    std::unique_ptr<Storage> recording =
+        std::make_unique<FaultStorage>(loop, std::move(storage), run.recording, fault, file);
+    return recording;
+  };
+  std::unique_ptr<Storage> data_file;
+  if (!run.workload.format.data_file.empty()) data_file = storage_for(data, 1);
   qcow::QcowOptions options;
   if (recorded) options = run.workload.options;
-  disk.reset();
   Result<std::unique_ptr<qcow::QcowDisk>> opened =
-      co_await open_on(loop, std::move(storage), run, GuestModel::kNever, options, &backing);
+      co_await open_on(loop, storage_for(image, 0), std::move(data_file), run, GuestModel::kNever,
+                       options, &backing);
   if (fault) fault->hits = std::move(hits);
   if (!opened) co_return Unexpected(std::move(opened).error());
   disk = std::move(*opened);
@@ -267,26 +276,26 @@ const char* name_of(GuestOp::Kind kind) {
 
 Result<std::unique_ptr<qcow::QcowDisk>> open_image(EventLoop& loop,
                                                    std::shared_ptr<MemoryStorage::Bytes> image,
+                                                   std::shared_ptr<MemoryStorage::Bytes> data,
                                                    const WorkloadRun& run, std::uint64_t moment) {
   std::shared_ptr<MemoryStorage::Bytes> backing;
-  return loop.run_until(open_on(loop, std::make_unique<MemoryStorage>(loop, std::move(image)), run,
-                                moment, {}, &backing));
+  std::unique_ptr<Storage> data_file;
+  if (!run.workload.format.data_file.empty()) {
+    data_file = std::make_unique<MemoryStorage>(loop, std::move(data));
+  }
+  return loop.run_until(open_on(loop, std::make_unique<MemoryStorage>(loop, std::move(image)),
+                                std::move(data_file), run, moment, {}, &backing));
 }
 
-std::string compare_with_model(EventLoop& loop, Disk& disk, const WorkloadRun& run,
-                               std::uint64_t moment) {
+namespace {
+
+// `words`: what blocks hold, from the first on.
+std::string compare_words(const std::vector<std::uint64_t>& words, const WorkloadRun& run,
+                          std::uint64_t moment) {
   const GuestModel& model = run.model;
-  if (!may_have_size(run, disk.size(), moment)) {
-    return fmt::format("the disk has {} bytes, which it must not", disk.size());
-  }
-  const std::uint64_t nr_blocks = disk.size() / kBlock;
-  std::vector<std::uint64_t> words(nr_blocks * kWords);
-  iovec iov{words.data(), words.size() * 8};
-  Result<void> read = loop.run_until(disk.readv(0, IoVec(&iov, 1)));
-  if (!read) return "reading the disk: " + read.error().message();
   const std::uint64_t covered =
       moment == GuestModel::kNever ? GuestModel::kNever : model.covered(moment);
-  for (std::uint64_t block = 0; block < nr_blocks; ++block) {
+  for (std::uint64_t block = 0; block < words.size() / kWords; ++block) {
     const std::uint64_t* at = &words[block * kWords];
     for (std::uint64_t i = 1; i < kWords; ++i) {
       if (at[i] != at[0]) {
@@ -299,6 +308,28 @@ std::string compare_with_model(EventLoop& loop, Disk& disk, const WorkloadRun& r
     }
   }
   return "";
+}
+
+}  // namespace
+
+std::string compare_with_model(EventLoop& loop, Disk& disk, const WorkloadRun& run,
+                               std::uint64_t moment) {
+  if (!may_have_size(run, disk.size(), moment)) {
+    return fmt::format("the disk has {} bytes, which it must not", disk.size());
+  }
+  std::vector<std::uint64_t> words(disk.size() / 8);
+  iovec iov{words.data(), words.size() * 8};
+  Result<void> read = loop.run_until(disk.readv(0, IoVec(&iov, 1)));
+  if (!read) return "reading the disk: " + read.error().message();
+  return compare_words(words, run, moment);
+}
+
+std::string compare_raw(const std::vector<std::byte>& data, std::uint64_t disk_size,
+                        const WorkloadRun& run, std::uint64_t moment) {
+  std::vector<std::uint64_t> words(disk_size / 8);  // zeros beyond the file's end
+  std::memcpy(words.data(), data.data(), std::min<std::uint64_t>(data.size(), disk_size));
+  const std::string wrong = compare_words(words, run, moment);
+  return wrong.empty() ? "" : "the raw data file: " + wrong;
 }
 
 std::string compare_snapshots(EventLoop& loop, qcow::QcowDisk& disk, const WorkloadRun& run,
@@ -340,9 +371,15 @@ Result<WorkloadRun> run_workload(EventLoop& loop, const Workload& workload,
   const std::shared_ptr<MemoryStorage::Bytes> image =
       storage_of(workload, std::vector<std::byte>(workload.device_size, MemoryStorage::kLeftOver));
   std::uint64_t next_id = 1;
-  VMM_CHECK(set_up(loop, run, image, &next_id));
+  // A raw data file has the disk's size and holds zeros, as whoever makes the image sees to.
+  std::vector<std::byte> empty(std::max(workload.device_size, workload.format.size));
+  if (!workload.format.data_file_raw)
+    std::fill(empty.begin(), empty.end(), MemoryStorage::kLeftOver);
+  if (workload.format.data_file.empty()) empty.clear();
+  const std::shared_ptr<MemoryStorage::Bytes> data = storage_of(workload, std::move(empty));
+  VMM_CHECK(set_up(loop, run, image, data, &next_id));
 
-  Player player{loop, run, image, fault, /*recorded=*/true};
+  Player player{loop, run, image, data, fault, /*recorded=*/true};
   player.next_id = next_id;
   VMM_CHECK(loop.run_until(player.open()));
   Gate gate(loop);
@@ -370,6 +407,7 @@ Result<WorkloadRun> run_workload(EventLoop& loop, const Workload& workload,
   run.close_failed = !loop.run_until(player.disk->close());
   player.disk.reset();
   run.end = image->data;
+  run.end_data = data->data;
   return run;
 }
 

@@ -96,7 +96,9 @@ struct BackingVersion {
 
 struct WorkloadRun {
   Workload workload;
-  std::vector<std::byte> start;  // the image when the recording begins; all of it durable
+  // The image when the recording begins, and its data file; all of it durable.
+  std::vector<std::byte> start;
+  std::vector<std::byte> start_data;
   // By the names that headers have for them; all that a version holds is durable.
   std::map<std::string, std::vector<BackingVersion>> backings;
   std::shared_ptr<Recording> recording;
@@ -105,8 +107,10 @@ struct WorkloadRun {
   std::vector<SizeRecord> sizes;
   std::vector<FailedRequest> failed;
   bool close_failed = false;
-  std::string wrong;           // what a read or the end of the run contradicts, first of all
-  std::vector<std::byte> end;  // the image when the disk was closed
+  std::string wrong;  // what a read or the end of the run contradicts, first of all
+  // The image when the disk was closed, and its data file.
+  std::vector<std::byte> end;
+  std::vector<std::byte> end_data;
 
   // What the file of that name held at `moment`; null: there is none.
   const std::vector<std::byte>* backing_at(const std::string& name, std::uint64_t moment) const;
@@ -121,6 +125,7 @@ Result<WorkloadRun> run_workload(EventLoop& loop, const Workload& workload,
 // the backing file that its header names, without a recording.
 Result<std::unique_ptr<qcow::QcowDisk>> open_image(EventLoop& loop,
                                                    std::shared_ptr<MemoryStorage::Bytes> image,
+                                                   std::shared_ptr<MemoryStorage::Bytes> data,
                                                    const WorkloadRun& run, std::uint64_t moment);
 // The bytes of an image as a storage that is what the workload's is: a file or a device.
 std::shared_ptr<MemoryStorage::Bytes> storage_of(const Workload& workload,
@@ -130,6 +135,9 @@ std::shared_ptr<MemoryStorage::Bytes> storage_of(const Workload& workload,
 // left. Empty: all is well.
 std::string compare_with_model(EventLoop& loop, Disk& disk, const WorkloadRun& run,
                                std::uint64_t moment);
+// The same of a raw data file, which is the disk without the image.
+std::string compare_raw(const std::vector<std::byte>& data, std::uint64_t disk_size,
+                        const WorkloadRun& run, std::uint64_t moment);
 // Which snapshots there are after a crash at `moment`, and by applying one of them (`choice`), what
 // it holds.
 std::string compare_snapshots(EventLoop& loop, qcow::QcowDisk& disk, const WorkloadRun& run,

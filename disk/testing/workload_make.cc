@@ -63,6 +63,9 @@ constexpr Recipe kRecipes[] = {
     {"device", {50, 4, 10, 8, 14, 14}, 40, false, false, 1, 60},
     {"device-backing", {50, 4, 10, 8, 14, 14, 0, 0, 0, 3, 4}, 30, true, true, 1, 60},
     {"device-tools", {45, 2, 5, 4, 6, 6, 8, 4, 5, 4, 6, 4, 3, 4, 4}, 50, true, true, 1, 50},
+    {"data-file", {50, 4, 10, 8, 12, 10, 2, 0, 0, 3, 5, 3, 2, 2, 2}, 40, true, false, 1, 60},
+    {"data-file-raw", {50, 4, 10, 8, 12, 10, 2, 0, 0, 3, 5, 3, 0, 0, 2}, 40, false, true, 1, 60},
+    {"data-file-device", {50, 4, 10, 8, 12, 10, 0, 0, 0, 3, 5, 3, 0, 0, 2}, 40, false, true, 1, 60},
     {"device-concurrent", {50, 4, 8, 8, 15, 15}, 30, false, true, 4, 30},
 };
 
@@ -116,6 +119,10 @@ void choose_format(Workload& workload, Random& random, const Recipe& recipe) {
     format.extended_l2 = true;
     format.cluster_size = 16384;
     format.size = 384 << 10;
+  } else if (starts_with(name, "data-file")) {
+    format.version = 3;
+    format.data_file = "data";
+    format.data_file_raw = name == "data-file-raw" || (name == "data-file-device" && random() % 2);
   } else if (starts_with(name, "tools-table-growth")) {
     // One cluster of the refcount table covers 2 MiB of the file, as below: so much is there before
     // the recording begins that it is outgrown within a few requests.
@@ -171,7 +178,7 @@ Result<Workload> make_workload(const std::string& name, std::uint64_t seed) {
   const std::uint64_t size = workload.format.size;
   const bool near_growth = starts_with(name, "tools-table-growth");
   if (changes_size(*recipe)) workload.max_size = size + (near_growth ? 3 << 20 : 160 << 10);
-  if (starts_with(name, "device")) workload.device_size = 3 << 20;
+  if (starts_with(name, "device") || name == "data-file-device") workload.device_size = 3 << 20;
   if (recipe->backing && random() % 4 != 0) {
     // Sometimes shorter than the disk on top of it.
     // Or longer than it is at first.

@@ -13,8 +13,9 @@ struct Player {
   EventLoop& loop;
   WorkloadRun& run;
   std::shared_ptr<MemoryStorage::Bytes> image;
-  std::shared_ptr<Fault> fault;  // may be null
-  bool recorded = false;         // on a FaultStorage
+  std::shared_ptr<MemoryStorage::Bytes> data;  // of the data file
+  std::shared_ptr<Fault> fault;                // may be null
+  bool recorded = false;                       // on a FaultStorage
   std::unique_ptr<qcow::QcowDisk> disk;
   // Of the backing file of `disk`; null: it has none.
   std::shared_ptr<MemoryStorage::Bytes> backing;

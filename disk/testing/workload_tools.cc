@@ -30,8 +30,25 @@ void note_durable(WorkloadRun& run) {
   run.model.flushed(now, run.recording->tick());
 }
 
+// Where the data is in another file a snapshot is refused, and nothing is written for it.
+Task<void> try_snapshot(Player& player) {
+  const std::vector<StorageOp>& ops = player.run.recording->ops;
+  const std::size_t before = ops.size();
+  qcow::Snapshot snapshot;
+  snapshot.name = "no";
+  const Result<void> made = co_await player.disk->create_snapshot(std::move(snapshot));
+  const bool refused = !made && made.error().kind() == ErrorKind::kUnsupported;
+  const bool changed = std::any_of(ops.begin() + static_cast<std::ptrdiff_t>(before), ops.end(),
+                                   [](const StorageOp& op) { return op.changes(); });
+  if (!refused || changed) player.run.wrong = "a snapshot with a data file was not just refused";
+}
+
 Task<void> take_snapshot(Player& player, GuestOp op) {
   WorkloadRun& run = player.run;
+  if (!run.workload.format.data_file.empty()) {
+    co_await try_snapshot(player);
+    co_return;
+  }
   std::vector<std::uint64_t> ids = co_await player.ids();
   if (ids.empty()) co_return;  // the fault was for the read
   SnapshotRecord record;

@@ -34,6 +34,7 @@ class SparseStorage final : public disk::Storage {
   std::uint64_t size() const override { return bytes_->size; }
   bool read_only() const override { return read_only_; }
   std::uint32_t alignment() const override { return 1; }
+  bool fresh_is_zero() const override { return true; }
 
   Task<Result<void>> readv(std::uint64_t offset, IoVec iov) override {
     VMM_CO_CHECK(co_await begin());
@@ -97,7 +98,14 @@ class SparseStorage final : public disk::Storage {
     bytes_->size = std::max(bytes_->size, offset + length);
     co_return Result<void>();
   }
-  Result<Extent> extent_at(std::uint64_t) override { return Extent{bytes_->size, true}; }
+  Result<Extent> extent_at(std::uint64_t offset) override {
+    const std::uint64_t block = offset / kBlock;
+    auto stored = bytes_->blocks.lower_bound(block);
+    if (stored == bytes_->blocks.end()) return Extent{bytes_->size, false};
+    if (stored->first != block)
+      return Extent{std::min(bytes_->size, stored->first * kBlock), false};
+    return Extent{std::min(bytes_->size, (block + 1) * kBlock), true};
+  }
   std::uint64_t allocated_size() const override { return bytes_->blocks.size() * kBlock; }
 
  private:

@@ -23,7 +23,7 @@ std::vector<char*> with_sizes_last(std::span<char* const> values, std::string& s
     if (!separates) (after_separator || negative ? last : sorted).push_back(value);
     after_separator |= separates;
   }
-  sorted.push_back(separator.data());
+  if (!last.empty()) sorted.push_back(separator.data());
   sorted.insert(sorted.end(), last.begin(), last.end());
   return sorted;
 }

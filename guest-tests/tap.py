@@ -2,7 +2,14 @@
 """Test points in the Test Anything Protocol, printed as they come."""
 
 import contextlib
+import os
 import traceback
+
+NO_KVM = "/dev/kvm is not there or may not be used"
+
+
+def has_kvm():
+    return os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
 class Tap:

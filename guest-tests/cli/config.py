@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(HERE, ".."))
 sys.path.insert(0, HERE)
 
 # pylint: disable=wrong-import-position
-from tap import Tap
+from tap import NO_KVM, Tap, has_kvm
 from bad_input import fake_bzimage
 from own_kernel import make_image
 from terminal import LOOP, POWER_OFF, pvh_kernel, same, say
@@ -290,6 +290,9 @@ class Cases:
 
 
 def main():
+    if not has_kvm():
+        print(f"1..0 # SKIP {NO_KVM}")
+        return 0
     with tempfile.TemporaryDirectory() as directory:
         cases = Cases(os.path.abspath(sys.argv[1]), directory)
         cases.files()

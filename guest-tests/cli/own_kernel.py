@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(HERE, ".."))
 sys.path.insert(0, HERE)
 
 # pylint: disable=wrong-import-position
-from tap import Tap
+from tap import NO_KVM, Tap, has_kvm
 from terminal import LOOP, POWER_OFF, RESET, pvh_kernel, same, say
 
 LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
@@ -137,6 +137,9 @@ class Cases:
 
 
 def main():
+    if not has_kvm():
+        print(f"1..0 # SKIP {NO_KVM}")
+        return 0
     with tempfile.TemporaryDirectory() as directory:
         cases = Cases(os.path.abspath(sys.argv[1]), directory)
         cases.boots()

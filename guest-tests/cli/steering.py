@@ -25,7 +25,7 @@ sys.path.insert(0, os.path.join(HERE, ".."))
 sys.path.insert(0, HERE)
 
 # pylint: disable=wrong-import-position
-from tap import Tap
+from tap import NO_KVM, Tap, has_kvm
 from terminal import ECHO, LOOP, POWER_OFF, RESET, pvh_kernel, same, say
 
 LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
@@ -576,8 +576,8 @@ class Cases:
 def main():
     vmm = os.path.abspath(sys.argv[1])
     guest = sys.argv[2] if len(sys.argv) > 2 else None
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        print("1..0 # SKIP /dev/kvm is not there or may not be used")
+    if not has_kvm():
+        print(f"1..0 # SKIP {NO_KVM}")
         return 0
     with tempfile.TemporaryDirectory() as directory:
         cases = Cases(vmm, directory)

@@ -21,7 +21,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(HERE, ".."))
 
 # pylint: disable=wrong-import-position
-from tap import Tap
+from tap import NO_KVM, Tap, has_kvm
 
 LIMIT = 60  # seconds for what takes milliseconds: the machine may be busy
 PRINTED = 30000  # bytes that the printing guest sends
@@ -353,6 +353,9 @@ class Cases:
 
 
 def main():
+    if not has_kvm():
+        print(f"1..0 # SKIP {NO_KVM}")
+        return 0
     with tempfile.TemporaryDirectory() as directory:
         cases = Cases(os.path.abspath(sys.argv[1]), directory)
         cases.statuses()

@@ -121,6 +121,9 @@ def is_catch(program):
 
 def run_test(build, test, prefix):
     """Runs one of meson's tests; returns (Results, its output, seconds)."""
+    needed = test["env"].get("NEEDS")
+    if needed and not os.access(needed, os.R_OK | os.W_OK):
+        return Results(skipped=1), f"{needed} is not there or may not be used", 0
     command = list(test["cmd"])
     limit = max(test["timeout"], LEAST_LIMIT) if test["timeout"] > 0 else None
     environment = {**os.environ, **ENVIRONMENT, **test["env"]}

@@ -224,13 +224,14 @@ TEST_CASE("The terminal is restored before a forbidden call ends the VM", "[sand
 }
 
 TEST_CASE("A 32-bit system call ends the process", "[sandbox]") {
-  Outcome outcome = in_child([] {
-    act_confined(ThreadKind::kVcpu, [] {
-      long number = 20;  // getpid; allowed under its 64-bit number
-      asm volatile("int $0x80" : "+a"(number) : : "memory");
-    });
-  });
-  CHECK(outcome.status == 128 + SIGSYS);
+  auto call = [] {
+    long number = 20;  // getpid; allowed under its 64-bit number
+    asm volatile("int $0x80" : "+a"(number) : : "memory");
+  };
+  Outcome outcome = in_child([&] { act_confined(ThreadKind::kVcpu, call); });
+  // Kernels without such calls (CONFIG_IA32_EMULATION) end the process themselves.
+  const bool offered = in_child(call).status == 0;
+  CHECK(outcome.status == 128 + (offered ? SIGSYS : SIGSEGV));
 }
 
 TEST_CASE("Without the sandbox nothing is forbidden, and a warning says so", "[sandbox]") {

@@ -90,15 +90,15 @@ def start_row(which):
 MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ ")
 
 
-def pss_kib(pid, guest_bytes):
-    """The process's share of memory in KiB, without the mappings that are the guest's own."""
+def pss_kib(pid, guest_bytes, field="Pss"):
+    """The process's share of memory in KiB (or another field of smaps), without the mappings that are the guest's own."""
     total, own = 0, False
     with open(f"/proc/{pid}/smaps", encoding="utf-8") as file:
         for line in file:
             if MAPPING.match(line):
                 low, high = (int(part, 16) for part in line.split()[0].split("-"))
                 own = high - low >= guest_bytes
-            elif line.startswith("Pss:") and not own:
+            elif line.startswith(f"{field}:") and not own:
                 total += int(line.split()[1])
     return total
 

@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(HERE, ".."))
 
 # pylint: disable=wrong-import-position
-from tap import Tap
+from tap import NO_KVM, Tap, has_kvm
 
 LIMIT = 60  # seconds for what takes one or two: the machine may be busy
 WAITS = "the guest's request waits, and the VM is paused"
@@ -147,8 +147,8 @@ class Cases:
 def main():
     if "--inside" not in sys.argv:
         reason = None
-        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            reason = "/dev/kvm is not there or may not be used"
+        if not has_kvm():
+            reason = NO_KVM
         elif not shutil.which("qemu-img"):
             reason = "qemu-img is not installed"
         elif subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
